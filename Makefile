@@ -1,0 +1,32 @@
+# Two commands for a newcomer: `make demo` and `make test`. Everything happens in .venv and in throw-away directories.
+PYTHON ?= python3
+BIN := .venv/bin
+.PHONY: demo test lint bench lock clean
+
+.venv/installed: requirements.lock setup.cfg setup.py pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "govbus needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: .venv/installed  ## the main job, end to end, in a temporary site
+	$(BIN)/govbus demo
+
+test: .venv/installed  ## every test
+	$(BIN)/python -m pytest
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: .venv/installed  ## figures as JSON: the floor, the bus, and their ratio in one run
+	$(BIN)/python -m bench
+
+lock:  ## after a change of setup.cfg: pin and hash every package for all supported Pythons
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra test --output-file requirements.lock setup.cfg
+
+clean:
+	rm -rf .venv build dist *.egg-info

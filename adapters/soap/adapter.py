@@ -1,0 +1,126 @@
+"""Adapter: one ``soap:`` endpoint of routes.yaml, serving or calling."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import pybase64
+from lxml import etree
+
+from adapters.soap import payloads
+from adapters.soap.client import Client, Identity
+from adapters.soap.door import Door
+from adapters.soap.options import Options
+from bus import edxml, endpoint, xmlio
+from bus.endpoint import Bus, Features, Sent
+from bus.errors import Deferred, Rejected
+from bus.message import Message
+from bus.offload import offload
+from bus.receipt import NEGATIVE, Status
+from bus.signature import wss, xades
+from bus.site import Site
+
+_RECEIPT_NAMESPACE = f"{{{etree.QName(payloads.RECEIPT).namespace}}}"
+
+
+class Adapter:
+    """SOAP web services for partner agencies and units.
+
+    Server (``path``): the six operations of the contract. ``SendDocument`` hands a document in; the others are the caller's mailbox,
+    its receipts and the code book. WS-Security is verified before a message exists, and replies to signers are signed.
+
+    Client (``url``): each message is sent by ``SendDocument``, inline when it is edXML and as base64 otherwise; its id at the partner is
+    the bus's own, so a retry is recognised. The partner's signed receipt ends the delivery and is kept with it.
+
+    Delivery is at least once: a reply that is lost after the partner took the message makes us send it again, with the same id.
+    """
+
+    features: ClassVar[Features] = Features(accepts=True, sends=True, mailbox=True)
+
+    def __init__(self, name: str, options: Options, site: Site) -> None:
+        self.name = name
+        self._options = options
+        self._site = site
+        self._door = Door(name, options, site) if options.path else None
+        self._client = _client(name, options, site) if options.url else None
+
+    def doors(self) -> Sequence[tuple[str, endpoint.Door]]:
+        """The path of the service, where this endpoint serves one."""
+        return [(self._options.path, self._door)] if self._door else []
+
+    async def start(self, bus: Bus) -> None:
+        """Open the door to ``bus``."""
+        if self._door:
+            self._door.bus = bus
+
+    async def stop(self) -> None:
+        """Close the connections to the partner."""
+        if self._client:
+            await self._client.close()
+
+    async def send(self, message: Message) -> Sent:
+        """One call. Raises what ``client`` says, and Deferred ``partner-error`` for a receipt that is not this message's."""
+        if self._client is None:
+            raise Deferred("endpoint-missing", endpoint=self.name)
+        if self._options.payload == "literal":
+            payload = await offload(len(message.body), xmlio.canonicalize, message.tree)
+            reply = await self._client.call(payload, self._options.action)
+            return Sent(hashlib.sha256(payload).hexdigest(), reply.octets)
+        payload, digest = await offload(len(message.body), _send_document, message)
+        reply = await self._client.call(payload, payloads.action("SendDocument"))
+        await offload(len(reply.octets), self._check_receipt, reply.envelope.payload, message.id, digest)
+        return Sent(digest, reply.octets)
+
+    def _check_receipt(self, payload: etree._Element, message_id: str, digest: str) -> None:
+        """The reply must hold one receipt, sealed by the partner, that says it has exactly what we sent."""
+        try:
+            (octets,) = payloads.receipts(payload)
+            sealed = xades.verify(octets, lambda certificate: self._site.keyring.identify(certificate, self._site.clock()))
+            receipt = xmlio.parse(sealed.octets)
+        except (Rejected, ValueError) as error:
+            raise self._nonsense(f"no valid receipt: {error}") from error
+        said = {name: (receipt.findtext(_RECEIPT_NAMESPACE + name) or "").strip() for name in ("MessageId", "Sha256", "Status", "Code")}
+        if sealed.identity != self._options.partner or said["MessageId"] != message_id or said["Sha256"] != digest:
+            raise self._nonsense("its receipt is for another message, or by someone else")
+        if said["Status"] not in set(Status) - NEGATIVE:
+            raise Rejected("partner-refused", target=self.name, detail=f"{said['Code']} {said['Status']}")
+
+    def _nonsense(self, detail: str) -> Deferred:
+        return Deferred("partner-error", target=self.name, detail=detail)
+
+
+def _send_document(message: Message) -> tuple[bytes, str]:
+    """The SendDocument payload, and the digest of what the partner will have received."""
+    if _is_edxml(message):
+        document = xmlio.canonicalize(message.tree)
+        before, after = payloads.send_document(message.id)
+        return b"".join((before, document, after)), hashlib.sha256(document).hexdigest()
+    return payloads.send_content(message.id, pybase64.b64encode(message.body)), message.digest
+
+
+def _is_edxml(message: Message) -> bool:
+    try:
+        return etree.QName(message.tree).namespace == edxml.NAMESPACE
+    except Rejected:
+        return False
+
+
+def _client(name: str, options: Options, site: Site) -> Client:
+    security = options.security
+    partner = options.partner or ""
+    shown = security.client_certificate
+    identity = Identity(
+        target=name,
+        partner=partner,
+        identify=site.keyring.identify,
+        signer=site.keyring.signer(security.sign) if security.sign else None,
+        policy=wss.Policy(covers=security.covers, skew=security.skew) if "wss-x509" in security.verify else None,
+        anchors=site.keyring.anchors(partner),
+        shown=(_file(site, f"{shown}.crt"), _file(site, f"{shown}.key")) if shown else None,
+    )
+    return Client(options.url, identity, clock=site.clock, version=options.soap_version, timeout=options.timeout)
+
+
+def _file(site: Site, name: str) -> Path:
+    return site.root / "certs" / name

@@ -1,0 +1,193 @@
+"""The calling side: one partner's SOAP service, called over one shared HTTP session.
+
+Each call is signed afresh, because its timestamp expires. Promise: what ``call`` returns is a reply that was proved to be the
+partner's, and no fault; everything else is raised as what it means for the message:
+
+Rejected ``partner-refused``        the partner's fault is for good
+Deferred ``partner-postponed``      the partner's fault is not
+Deferred ``partner-busy``           HTTP 429, 502, 503 or 504, with the partner's Retry-After
+Deferred ``partner-unreachable``    no connection, or no answer in time
+Deferred ``partner-error``          an answer that proves nothing: HTML, unsigned, signed by someone else, not SOAP
+
+Standards: as ``bus.soap``; TLS 1.2 and up, the partner's own anchors.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from http import HTTPStatus
+from pathlib import Path
+
+import aiohttp
+
+from adapters.soap.security import SECURITY_HEADER, carries_signature
+from bus import mime, soap, xop
+from bus.errors import Deferred, Rejected
+from bus.keys import Signer
+from bus.offload import offload
+from bus.signature import wss
+from bus.site import Clock
+from bus.soap import Envelope, Version
+
+#: A reply is read to this many octets: a listing or a document, never more than our own door takes.
+_MOST_REPLY = 96 << 20
+_BUSY = frozenset({429, 502, 503, 504})
+_PART = "content@govbus"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whom we call and how both sides prove themselves.
+
+    ``target``    name of the service in error messages
+    ``partner``   who must have signed a reply; ``identify`` tells who did, from the signer's certificate (DER) and the time
+    ``signer``    signs our requests, if any
+    ``policy``    what a reply's signature must be like; None: TLS alone proves the partner
+    ``anchors``   certificates (DER) that the partner's TLS certificate must chain to; the system's where there are none
+    ``shown``     our own TLS certificate and key files, if any
+    """
+
+    target: str
+    partner: str
+    identify: Callable[[bytes, datetime], str]
+    signer: Signer | None = None
+    policy: wss.Policy | None = field(default_factory=wss.Policy)
+    anchors: Sequence[bytes] = ()
+    shown: tuple[Path, Path] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file that travels by MTOM: its octets, and the base64 that stands for it in the payload."""
+
+    content: bytes
+    encoded: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A proved reply: its payload is ``envelope.payload``; ``octets`` are what came, the proof."""
+
+    envelope: Envelope
+    octets: bytes
+
+
+class Client:
+    """One SOAP service of one partner."""
+
+    def __init__(
+        self, url: str, identity: Identity, *, clock: Clock, version: Version = soap.SOAP_11, timeout: timedelta = timedelta(seconds=60)
+    ) -> None:
+        self._url = url
+        self._identity = identity
+        self._clock = clock
+        self._version = version
+        self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds())
+        self._session: aiohttp.ClientSession | None = None
+
+    async def call(self, payload: bytes, action: str, attachment: Attachment | None = None) -> Reply:
+        """Send ``payload`` as the Body's one element, and return the partner's proved reply."""
+        content_type, body = await offload(len(payload), self._packed, payload, action, attachment)
+        headers = {"Content-Type": content_type}
+        if self._version is soap.SOAP_11:
+            headers["SOAPAction"] = f'"{action}"'
+        try:
+            async with self._opened().post(self._url, data=body, headers=headers, allow_redirects=False) as response:
+                status, answer_headers, data = response.status, response.headers, await self._body(response)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Deferred("partner-unreachable", target=self._identity.target, detail=_named(error)) from error
+        envelope = await offload(len(data), self._proved, status, answer_headers, data)
+        return Reply(envelope, data)
+
+    async def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    # --- the request ------------------------------------------------------------------------------------------------
+
+    def _packed(self, payload: bytes, action: str, attachment: Attachment | None) -> tuple[str, bytes]:
+        data = soap.envelope(self._version, payload)
+        if self._identity.signer:
+            data = wss.sign(data, self._identity.signer, self._clock())
+        media_type = self._version.media_type
+        parameter = f'; action="{action}"' if self._version is soap.SOAP_12 and action else ""
+        if attachment is None:
+            return f"{media_type}; charset=utf-8{parameter}", data
+        root = xop.outline(data, attachment.encoded, _PART)
+        root_type = f'application/xop+xml; charset=utf-8; type="{media_type}"{parameter}'
+        return mime.package(root, root_type, media_type, {_PART: attachment.content})
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(ssl=_tls(self._identity) if self._url.startswith("https:") else True)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+        return self._session
+
+    # --- the reply --------------------------------------------------------------------------------------------------
+
+    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        held = bytearray()
+        async for chunk in response.content.iter_chunked(1 << 18):
+            held += chunk
+            if len(held) > _MOST_REPLY:
+                raise self._nonsense(f"a reply of more than {_MOST_REPLY} octets")
+        return bytes(held)
+
+    def _proved(self, status: int, headers: Mapping[str, str], data: bytes) -> Envelope:
+        """The reply read and proved; raises for faults, and for anything that is not a SOAP reply of the partner."""
+        content_type, retry_after = headers.get("Content-Type", ""), _seconds(headers.get("Retry-After", ""))
+        try:
+            envelope = soap.read(data, content_type)
+            soap.check_understood(envelope, {SECURITY_HEADER})
+        except Rejected as error:
+            if status in _BUSY:
+                raise Deferred("partner-busy", target=self._identity.target, status=status, retry_after=retry_after) from error
+            raise self._nonsense(f"HTTP {status}, {content_type or 'no content type'}: {error.reason('en')}") from error
+        self._check_sender(envelope)
+        soap.raise_fault(envelope, self._identity.target, retry_after)
+        if status >= HTTPStatus.BAD_REQUEST:
+            raise self._nonsense(f"HTTP {status} with a reply that is no fault")
+        return envelope
+
+    def _check_sender(self, envelope: Envelope) -> None:
+        identity = self._identity
+        if identity.policy is None:
+            return
+        if soap.is_fault(envelope) and not carries_signature(envelope) and self._url.startswith("https:"):
+            # Few stacks sign their faults. TLS has proved the partner, and a fault can only stop this one message.
+            return
+        try:
+            signer = wss.verify(envelope.root, identity.policy, identity.identify, self._clock()).identity
+        except Rejected as error:
+            raise self._nonsense(error.reason("en")) from error
+        if signer != identity.partner:
+            raise self._nonsense(f"the reply is signed by '{signer}'")
+
+    def _nonsense(self, detail: str) -> Deferred:
+        return Deferred("partner-error", target=self._identity.target, detail=detail)
+
+
+def _tls(identity: Identity) -> ssl.SSLContext:
+    """Built once a session: loading the system's authorities takes 28 ms."""
+    pems = "".join(ssl.DER_cert_to_PEM_cert(anchor) for anchor in identity.anchors)
+    context = ssl.create_default_context(cadata=pems or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # A pinned certificate, or an authority below a root, is an anchor in its own right.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if identity.shown:
+        context.load_cert_chain(*identity.shown)
+    return context
+
+
+def _seconds(value: str) -> float | None:
+    """A Retry-After in seconds; its other form, a date, is not worth a calendar: the retry clock decides then."""
+    return float(value) if value.strip().isdigit() else None
+
+
+def _named(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text}" if text and not isinstance(error, asyncio.TimeoutError) else type(error).__name__

@@ -1,0 +1,89 @@
+"""Guard: who sent a request. The endpoint's ``security:`` applied, before there is a message.
+
+Promise: deny by default. Every credential that the endpoint knows and a request carries must be valid; all must name one partner; and
+together they must satisfy one of the endpoint's alternatives. A request that carries a bad signature beside a good password is refused.
+
+Raises Rejected 5.7.x; the reason names the check that failed, never key material.
+
+Standards: WS-Security 1.1, X.509 Token Profile 1.1, UsernameToken Profile 1.1; mutual TLS as read by the HTTP edge.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from adapters.soap.options import CHECKS, Security
+from bus.errors import Rejected
+from bus.signature import username, wss
+from bus.signature.profile import DS, WSSE
+from bus.site import Site
+from bus.soap import Envelope
+
+SECURITY_HEADER = f"{{{WSSE}}}Security"
+_SIGNATURE = f"{SECURITY_HEADER}/{{{DS}}}Signature"
+_USERNAME = f"{SECURITY_HEADER}/{{{WSSE}}}UsernameToken"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The partner that sent a request; ``signs``: it proved so by a signature, and is answered with one."""
+
+    partner: str
+    signs: bool
+
+
+class Guard:
+    """One endpoint's way to tell who calls."""
+
+    def __init__(self, security: Security, site: Site) -> None:
+        self._alternatives = security.alternatives
+        self._known = frozenset().union(*self._alternatives)
+        self._policy = wss.Policy(covers=security.covers, skew=security.skew)
+        self._nonces = username.NonceCache(window=self._policy.age + 2 * security.skew)
+        self._site = site
+        self._checks: Mapping[str, Callable[[Envelope, bytes | None], str]] = dict(
+            zip(CHECKS, (self._by_signature, self._by_username, self._by_tls), strict=True)
+        )
+
+    @property
+    def understood(self) -> frozenset[str]:
+        """Headers that this guard processes: the security header only where something in it is verified."""
+        return frozenset({SECURITY_HEADER}) if self._known & {"wss-x509", "wss-username"} else frozenset()
+
+    def identify(self, envelope: Envelope, certificate: bytes | None) -> Caller:
+        """The partner; ``certificate`` is the DER one that TLS verified, if any."""
+        carried = self._known & _carried(envelope, certificate)
+        if not any(checks <= carried for checks in self._alternatives):
+            wanted = " / ".join(sorted("+".join(sorted(checks)) for checks in self._alternatives))
+            raise Rejected("security-missing", check=wanted, at="/Envelope/Header/Security")
+        partners = {self._checks[check](envelope, certificate) for check in CHECKS if check in carried}
+        if len(partners) != 1:
+            raise Rejected("credentials-invalid", check="one partner in every credential")
+        return Caller(partners.pop(), signs="wss-x509" in carried)
+
+    def _by_signature(self, envelope: Envelope, _certificate: bytes | None) -> str:
+        if envelope.detached:
+            # The parts of SOAP with Attachments are outside the Body; MTOM's are inside, by their inlined form.
+            raise Rejected("signature-invalid", check="attachments covered (send them by MTOM)")
+        keyring = self._site.keyring
+        return wss.verify(envelope.root, self._policy, keyring.identify, self._site.clock(), known=keyring).identity
+
+    def _by_username(self, envelope: Envelope, _certificate: bytes | None) -> str:
+        return username.verify(envelope.root, self._password, self._site.clock(), self._nonces, self._policy)
+
+    def _by_tls(self, _envelope: Envelope, certificate: bytes | None) -> str:
+        return self._site.keyring.identify(certificate or b"", self._site.clock())
+
+    def _password(self, name: str) -> str | None:
+        partner = self._site.partners.get(name)
+        return partner.password or None if partner else None
+
+
+def carries_signature(envelope: Envelope) -> bool:
+    """Whether the sender tried to sign."""
+    return envelope.header is not None and envelope.header.find(_SIGNATURE) is not None
+
+
+def _carried(envelope: Envelope, certificate: bytes | None) -> frozenset[str]:
+    has_username = envelope.header is not None and envelope.header.find(_USERNAME) is not None
+    present = (carries_signature(envelope), has_username, bool(certificate))
+    return frozenset(check for check, there in zip(CHECKS, present, strict=True) if there)

@@ -1,0 +1,148 @@
+"""The calling side of VXP: one system's account at a hub, one method an operation.
+
+Raises what ``bus.vxp.check_reply`` makes of the hub's ErrorCode, and Deferred ``partner-unreachable`` (no answer), ``partner-busy``
+(HTTP 429 or 5xx, with the hub's Retry-After) or ``partner-error`` (any other status, too large, or not JSON).
+"""
+
+import json
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any, Final
+
+import aiohttp
+
+from bus import vxp
+from bus.errors import Deferred
+from bus.offload import offload
+from bus.site import Clock
+
+#: Larger replies are not read on: 96 MiB is what our own door takes, and base64 makes a third more of it.
+_MOST_FILE: Final = 132 << 20
+_MOST_LIST: Final = 20 << 20
+#: The SDK's own upper bound for client.max-connection.
+_MOST_CONNECTIONS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who calls which hub. ``anchors`` (DER) replace the system's TLS authorities where there are any."""
+
+    url: str
+    system: str
+    secret: str = field(repr=False)
+    service_type: str = "eDoc"
+    hash_form: vxp.HashForm = "sdk"
+    timeout: timedelta = timedelta(seconds=60)
+    anchors: Sequence[bytes] = ()
+
+
+class Client:
+    """One account at a hub. Every method is one request, and raises Rejected or Deferred for anything but success."""
+
+    def __init__(self, account: Account, *, name: str, clock: Clock) -> None:
+        """``name`` stands for the hub in reasons."""
+        self._account = account
+        self._name = name
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(self, data: bytes, message_type: str, sender: str, receivers: Sequence[str]) -> bytes:
+        """Hand a file to the hub for ``receivers`` (none: the hub reads the To elements); the hub's reply, which holds its DocId."""
+        parameters = {
+            "servicetype": self._account.service_type,
+            "messagetype": message_type,
+            "hash-file": vxp.file_hash(data, self._account.hash_form),
+            "from": sender,
+        }
+        if receivers:
+            parameters["to"] = json.dumps(list(receivers), separators=(",", ":"))
+        reply = await self._post("sendEdoc", parameters, data + vxp.LINE_END, content_type=vxp.FILE)
+        vxp.check_reply(vxp.read_reply(reply, self._name), self._name, receivers)
+        return reply
+
+    async def received(self, message_type: str) -> list[str]:
+        """The docIds that wait for us, documents or statuses, in the hub's order."""
+        answer = await self._ask("getReceivedEdocList", self._kind(message_type))
+        return vxp.document_ids(answer, self._name)
+
+    async def fetch(self, doc_id: str) -> bytes:
+        """The file with that docId."""
+        answer = await self._ask("getEdoc", {"docId": doc_id}, b"{}", most=_MOST_FILE)
+        return await offload(len(answer.get("data") or ""), vxp.document, answer, self._name)
+
+    async def update_status(self, doc_id: str, status: str, description: str = "") -> None:
+        """Tell the hub what became of a file: processing, done or fail. Done and fail end its stay in the list."""
+        described = {"description": vxp.ascii_text(description)} if description else {}
+        await self._ask("updateStatus", {"docid": doc_id, "status": status, **described}, b"{}")
+
+    async def sent(self, message_type: str, doc_id: str) -> list[dict[str, str]]:
+        """What the hub knows of a file we sent, one entry a receiver."""
+        answer = await self._ask("getSentEdocList", {**self._kind(message_type), "docId": doc_id})
+        return [entry for entry in answer.get("data") or () if isinstance(entry, dict)]
+
+    async def agencies(self) -> list[dict[str, str]]:
+        """The hub's address book."""
+        answer = await self._ask("getAgenciesList", {}, most=_MOST_FILE)
+        return [entry for entry in answer.get("data") or () if isinstance(entry, dict)]
+
+    async def close(self) -> None:
+        """Close the connections; a later request opens new ones."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    def _kind(self, message_type: str) -> dict[str, str]:
+        return {"servicetype": self._account.service_type, "messagetype": message_type}
+
+    async def _ask(self, operation: str, parameters: Mapping[str, str], body: bytes = b"", most: int = _MOST_LIST) -> Mapping[str, Any]:
+        reply = await self._post(operation, parameters, body, most=most)
+        answer = await offload(len(reply), vxp.read_reply, reply, self._name)
+        vxp.check_reply(answer, self._name)
+        return answer
+
+    async def _post(
+        self, operation: str, parameters: Mapping[str, str], body: bytes, *, content_type: str = vxp.JSON, most: int = _MOST_LIST
+    ) -> bytes:
+        signed = {
+            "systemid": self._account.system,
+            **parameters,
+            "timestamp": vxp.timestamp(self._clock()),
+            "Content-Type": content_type,
+        }
+        headers = vxp.signed_headers(signed, self._account.secret)
+        address = f"{self._account.url.rstrip('/')}/{operation}"
+        try:
+            async with self._connected().post(address, data=body, headers=headers, allow_redirects=False) as response:
+                self._refuse_http_failure(response)
+                return await self._bounded(response, most)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Deferred("partner-unreachable", target=self._name, detail=f"{type(error).__name__} {error}".strip()) from error
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=_MOST_CONNECTIONS, ssl=self._tls() if self._account.anchors else True)
+            timeout = aiohttp.ClientTimeout(total=self._account.timeout.total_seconds())
+            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        return self._session
+
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cadata="".join(ssl.DER_cert_to_PEM_cert(anchor) for anchor in self._account.anchors))
+
+    def _refuse_http_failure(self, response: aiohttp.ClientResponse) -> None:
+        status = response.status
+        if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
+            wish = response.headers.get("Retry-After", "")
+            raise Deferred("partner-busy", target=self._name, status=status, retry_after=float(wish) if wish.isdigit() else None)
+        if status != HTTPStatus.OK:
+            raise Deferred("partner-error", target=self._name, detail=f"HTTP {status}")
+
+    async def _bounded(self, response: aiohttp.ClientResponse, most: int) -> bytes:
+        held = bytearray()
+        async for chunk in response.content.iter_chunked(1 << 16):
+            held += chunk
+            if len(held) > most:
+                raise Deferred("partner-error", target=self._name, detail=f"more than {most} bytes")
+        return bytes(held)

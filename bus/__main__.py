@@ -1,0 +1,5 @@
+"""``python -m bus`` is ``govbus``."""
+
+from bus.cli import main
+
+main()

@@ -1,0 +1,244 @@
+"""Audit: the one oracle. It believes nothing but hashes and signatures, and says everything that does not agree.
+
+It finds: any byte changed in a message row, a delivery's fixed columns, a receipt, a journal row or stored octets; rows added or removed;
+a chain broken, cut short or out of step with its head; a receipt whose signature does not hold or that says something else than its row;
+a delivery whose state is not where the journal left it, or that ended without its receipt, or with two; a message that stands nowhere.
+What it cannot see by itself is a journal whose end was cut off together with its head: receipts in others' hands, which name the
+journal's hash before them, show that.
+
+Everything is read in one snapshot, row by row, so that memory stays bounded. Files nobody names are notes: a crash may leave them.
+"""
+
+import heapq
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import file_digest
+from typing import Any
+
+from bus.delivery import ROUTE_PREFIX, TRANSITIONS, State
+from bus.errors import Rejected
+from bus.evidence import Evidence
+from bus.receipt import FINAL
+from bus.store import Standing, Store
+from bus.store.issuing import receipt_of
+from bus.store.snapshot import Snapshot
+from bus.store.tables import FIXED, GENESIS, Row, fingerprint, sha256
+from bus.store.transaction import row_hash
+
+#: More findings than this are counted, not told one by one.
+MOST_FINDINGS = 1000
+_FINAL_EVENTS = frozenset(status.lower() for status in FINAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """``ok`` when there is no finding. ``counts``: what was looked at, and where the messages stand."""
+
+    ok: bool
+    findings: tuple[str, ...]
+    notes: tuple[str, ...]
+    counts: Mapping[str, int]
+
+
+def audit(store: Store, evidence: Evidence) -> Report:
+    """Check everything the store holds. Raises nothing for what it finds, however damaged it is."""
+    with store.snapshot() as snapshot:
+        return _Audit(snapshot, evidence).report()
+
+
+@dataclass(slots=True)
+class _Audit:
+    store: Snapshot
+    evidence: Evidence
+    findings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    vouched: Counter[str] = field(default_factory=Counter)
+
+    def report(self) -> Report:
+        for check in (self._guards, self._chains, self._numbers, self._deliveries, self._octets, self._conservation):
+            check()
+        more = self.counts["findings"] - len(self.findings)
+        findings = [*self.findings, f"and {more} more"] if more else self.findings
+        return Report(not findings, tuple(findings), tuple(self.notes), dict(self.counts))
+
+    def _find(self, finding: str) -> None:
+        self.counts["findings"] += 1
+        if len(self.findings) < MOST_FINDINGS:
+            self.findings.append(finding.encode("utf-8", "replace").decode())
+
+    def _check(self, holds: bool, finding: str) -> None:  # noqa: FBT001 - reads as a sentence
+        if not holds:
+            self._find(finding)
+
+    # --- the database guards what is append-only ----------------------------------------------------------------------
+
+    def _guards(self) -> None:
+        for name in self.store.missing_guards():
+            self._find(f"database: the guard {name} is missing or changed")
+
+    # --- the chains, and what each row of them vouches for --------------------------------------------------------------
+
+    def _chains(self) -> None:
+        ends = self.store.heads()
+        for chain, links in itertools.groupby(self.store.journal(), key=lambda row: row.chain):
+            end = self._chain(chain, links)
+            self._check(ends.pop(chain, None) == end, f"journal {chain}: does not end where its head says")
+        for chain in ends:
+            self._find(f"journal {chain}: has a head and no rows")
+
+    def _chain(self, chain: str, links: Iterator[Row]) -> tuple[int, str]:
+        seq, head = 0, GENESIS
+        for row in links:
+            place = f"journal {chain}/{row.seq}"
+            self._check(row.seq == seq + 1, f"{place}: follows row {seq}")
+            self._check(row.previous == head, f"{place}: does not name the hash of the row before it")
+            self._check(row.hash == row_hash(row._mapping), f"{place}: was changed; its hash does not match")
+            seq, head = row.seq, row.hash
+            self.counts["journal"] += 1
+            self._vouched(place, row)
+        return seq, head
+
+    def _vouched(self, place: str, row: Row) -> None:
+        detail = self._detail(place, row)
+        if row.event == "accepted":
+            self._message(row, detail)
+        if row.event == "routed":
+            self._check(bool(detail.get("owed")), f"{place}: a route was done and owed nothing")
+        for entry in detail.get("owed", ()):
+            self._owed(entry)
+        if "receipt" in detail:
+            self._receipt(row, detail["receipt"])
+
+    def _detail(self, place: str, row: Row) -> dict[str, Any]:
+        try:
+            detail = json.loads(row.detail)
+        except ValueError:
+            detail = None
+        if isinstance(detail, dict):
+            return detail
+        self._find(f"{place}: its detail cannot be read")
+        return {}
+
+    def _message(self, row: Row, detail: Mapping[str, Any]) -> None:
+        self.vouched["messages"] += 1
+        found = self.store.message(row.message_id)
+        if found is None:
+            self._find(f"message {row.message_id}: was accepted and is gone")
+        else:
+            self._check(fingerprint(found._mapping) == detail.get("message"), f"message {row.message_id}: its row was changed")
+
+    def _owed(self, entry: Mapping[str, Any]) -> None:
+        self.vouched["deliveries"] += 1
+        found = self.store.delivery(entry["delivery"])
+        if found is None:
+            self._find(f"delivery {entry['delivery']}: was owed and is gone")
+            return
+        fixed = fingerprint({name: found._mapping[name] for name in FIXED})
+        self._check(fixed == entry["row"], f"delivery {found.id}: its row was changed")
+
+    def _receipt(self, row: Row, entry: Mapping[str, Any]) -> None:
+        self.vouched["receipts"] += 1
+        found = self.store.receipt(entry["id"])
+        if found is None:
+            self._find(f"receipt {entry['id']}: was issued and is gone")
+            return
+        self._check(fingerprint(found._mapping) == entry["row"], f"receipt {found.id}: its row was changed")
+        self._check(sha256(bytes(found.xml)) == entry["sha256"], f"receipt {found.id}: its XML was changed")
+        self._check(found.previous == row.previous, f"receipt {found.id}: does not name the journal row before it")
+        try:
+            same = self.evidence.read(bytes(found.xml)) == receipt_of(found)
+            self._check(same, f"receipt {found.id}: what was signed is not what its row says")
+        except Rejected as error:
+            self._find(f"receipt {found.id}: {error}")
+        except ValueError as error:
+            self._find(f"receipt {found.id}: its row cannot be read: {error}")
+
+    def _numbers(self) -> None:
+        """Rows that no journal row vouches for."""
+        for table, number in self.store.counts().items():
+            vouched = self.vouched[table]
+            self.counts[table] = number
+            self._check(number == vouched, f"{table}: {number} rows, the journal vouches for {vouched}")
+
+    # --- every delivery is where the journal left it ---------------------------------------------------------------------
+
+    def _deliveries(self) -> None:
+        groups = itertools.groupby(self.store.acts(), key=lambda row: row.delivery_id)
+        for row, acts in _merged(self.store.deliveries(), groups):
+            self._delivery(row, acts)
+
+    def _delivery(self, row: Row | None, acts: list[Row]) -> None:
+        if row is None:
+            self._find(f"delivery {acts[0].delivery_id}: the journal knows it and it is gone")
+            return
+        details = [(act.event, self._detail(f"journal {act.chain}/{act.seq}", act)) for act in acts]
+        steps = sorted(((event, detail) for event, detail in details if "revision" in detail), key=lambda step: step[1]["revision"])
+        state: str = State.WAITING if row.owner else State.READY
+        for number, (_event, detail) in enumerate(steps, start=1):
+            permitted = detail["state"] in TRANSITIONS[State(state)] or detail["state"] == state == State.DEAD
+            self._check(permitted and detail["revision"] == number, f"delivery {row.id}: cannot go from {state} to {detail['state']}")
+            state = detail["state"]
+        self._check((row.state, row.revision) == (state, len(steps)), f"delivery {row.id}: is {row.state}, the journal says {state}")
+        if not row.receipt_id:
+            self._ending(row, steps)
+
+    def _ending(self, row: Row, steps: list[tuple[str, dict[str, Any]]]) -> None:
+        """Ended: with its receipt, and with no second one, unless an operator sent it again or cancelled what was dead."""
+        endings = [event for event, detail in steps if event in _FINAL_EVENTS and "receipt" in detail]
+        again = sum(event == "resent" or (event == "cancelled" and detail.get("was") in FINAL) for event, detail in steps)
+        self._check(len(endings) <= 1 + again, f"delivery {row.id}: ended {len(endings)} times")
+        if row.state == State.DONE and row.target.startswith(ROUTE_PREFIX):
+            self._check(bool(steps) and steps[-1][0] == "routed", f"delivery {row.id}: a route's, done and never routed")
+        elif row.state in {State.DONE, State.DEAD}:
+            self._check(endings[-1:] == [row.outcome.lower()], f"delivery {row.id}: ended {row.outcome or row.state} without that receipt")
+
+    # --- octets ----------------------------------------------------------------------------------------------------------
+
+    def _octets(self) -> None:
+        for row in self.store.blobs():
+            self.counts["blobs"] += 1
+            self._check(isinstance(row.body, bytes) and sha256(row.body) == row.digest, f"blob {row.digest}: its octets were changed")
+        self.notes += [f"blob {digest}: nothing names it" for digest in self.store.unnamed_blobs()]
+        self.notes += [f"file {path.name}: was never finished" for path in self.store.files.unfinished()]
+        self._files()
+
+    def _files(self) -> None:
+        named = ((digest, "named") for digest in self.store.named_files())
+        present = ((digest, "present") for digest in self.store.files.names())
+        for digest, group in itertools.groupby(heapq.merge(named, present), key=lambda item: item[0]):
+            where = {source for _, source in group}
+            if "present" not in where:
+                self._find(f"blob {digest}: is named and lost")
+                continue
+            self._file(digest)
+            if "named" not in where:
+                self.notes.append(f"file {digest}: nothing names it")
+
+    def _file(self, name: str) -> None:
+        self.counts["files"] += 1
+        with self.store.files.path(name).open("rb") as file:
+            self._check(file_digest(file, "sha256").hexdigest() == name, f"file {name}: its octets were changed")
+
+    # --- conservation ----------------------------------------------------------------------------------------------------
+
+    def _conservation(self) -> None:
+        """Every message stands somewhere: accepted = delivered + rejected + expired + dead + waiting."""
+        places = self.store.standings()
+        self.counts.update({"accepted": self.vouched["messages"], **{str(place): places.get(place, 0) for place in Standing}})
+        total = sum(places.values())
+        self._check(total == self.counts["accepted"], f"conservation: {self.counts['accepted']} accepted, {total} stand somewhere")
+        for message in self.store.owed_nothing():
+            self._find(f"message {message}: was accepted and nothing is owed for it")
+
+
+def _merged(rows: Iterator[Row], groups: Iterator[tuple[str, Iterator[Row]]]) -> Iterator[tuple[Row | None, list[Row]]]:
+    """Deliveries and their journal rows, side by side; both come in the order of the delivery's id."""
+    known = ((row.id, 0, [row]) for row in rows)
+    acts = ((name, 1, list(group)) for name, group in groups)
+    for _name, found in itertools.groupby(heapq.merge(known, acts, key=lambda item: item[:2]), key=lambda item: item[0]):
+        sides = {side: items for _, side, items in found}
+        yield next(iter(sides.get(0, ())), None), sides.get(1, [])

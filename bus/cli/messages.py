@@ -1,0 +1,176 @@
+"""Commands about messages: messages, show, dead, resend, cancel, receipts, audit."""
+
+import getpass
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bus import audit as oracle
+from bus import config, daemon
+from bus.cli.screen import JsonOption, SiteOption, console, emit, fields, language, say, table
+from bus.config import Loaded
+from bus.delivery import State
+from bus.store import Found, Store, Story
+
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why; written into the journal with your name.")]
+Ids = Annotated[list[str], typer.Argument(help="Message ids.")]
+
+
+@contextmanager
+def _opened(site: Path) -> Iterator[tuple[Loaded, Store]]:
+    loaded = config.load(site, environment=os.environ, clock=daemon.utc_now)
+    # Operators write to a chain of their own, so that the daemon's is never contended.
+    store = daemon.open_store(loaded.site, os.environ, "operator")
+    try:
+        yield loaded, store
+    finally:
+        store.close()
+
+
+def messages(
+    site: SiteOption = Path(),
+    route: Annotated[str, typer.Option(help="Only this route.")] = "",
+    partner: Annotated[str, typer.Option(help="Only from this partner.")] = "",
+    state: Annotated[str, typer.Option(help="Only with a delivery in this state: READY, CLAIMED, WAITING, DONE, DEAD.")] = "",
+    key: Annotated[str, typer.Option(help="An id, a DocumentId, or a part of the subject.")] = "",
+    since: Annotated[datetime | None, typer.Option(help="Accepted at or after (UTC).")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
+    json: JsonOption = False,
+) -> None:
+    """Search messages, newest first."""
+    if state and state.upper() not in State.__members__:
+        raise typer.BadParameter(f"{state!r} is not a state; known: {', '.join(State)}", param_hint="--state")
+    with _opened(site) as (_, store):
+        moment = since.replace(tzinfo=UTC) if since and since.tzinfo is None else since
+        _list(store.search(route, partner, state.upper(), key, moment, limit), json)
+
+
+def dead(site: SiteOption = Path(), limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50, json: JsonOption = False) -> None:
+    """List dead letters: messages with a delivery that was given up."""
+    with _opened(site) as (_, store):
+        found = store.search(state=State.DEAD, limit=limit)
+        if json:
+            emit([{**asdict(each), "dead": [d for story in store.show(each.id) for d in _dead(story)]} for each in found])
+            return
+        rows = [
+            [each.accepted.isoformat(timespec="seconds"), each.id, each.document_id, delivery["target"], delivery["attempt"], _last(delivery)]
+            for each in found
+            for story in store.show(each.id)
+            for delivery in _dead(story)
+        ]
+        table(["accepted", "id", "document", "target", "attempts", "last"], rows)
+
+
+def _dead(story: Story) -> list[Any]:
+    return [delivery for delivery in story.deliveries if delivery["state"] == State.DEAD]
+
+
+def _last(delivery: Any) -> str:
+    return f"{delivery['last_code']} {delivery[f'last_reason_{language()}']}"
+
+
+def _list(found: Sequence[Found], json: bool) -> None:
+    if json:
+        emit([asdict(each) for each in found])
+        return
+    rows = [
+        [each.accepted.isoformat(timespec="seconds"), each.id, each.route, each.organ, each.receivers, each.document_id, each.subject, each.standing]
+        for each in found
+    ]
+    table(["accepted", "id", "route", "from", "to", "document", "subject_line", "standing"], rows)
+
+
+def show(message: Annotated[str, typer.Argument(metavar="ID")], site: SiteOption = Path(), json: JsonOption = False) -> None:
+    """One message: where it is, its deliveries with attempts and errors, its receipts, its journal."""
+    with _opened(site) as (_, store):
+        stories = store.show(message)
+        if json:
+            emit([asdict(story) for story in stories])
+        else:
+            for story in stories:
+                _tell(story)
+    if not stories:
+        _nothing(message)
+
+
+def _tell(story: Story) -> None:
+    console.print(f"[bold]{story.message['id']}[/bold]  {story.standing}")
+    shown = ("public_id", "document_id", "subject", "kind", "route", "endpoint", "sender", "organ", "receivers", "accepted", "size", "digest")
+    fields({name: story.message[name] for name in shown if name in story.message})
+    table(
+        ["route", "target", "owner", "state", "attempts", "due", "last"],
+        [[d["route"], d["target"], d["owner"], d["state"], d["attempt"], d["due"], _last(d)] for d in story.deliveries if not d["receipt_id"]],
+    )
+    table(["at", "status", "code", "recipient", "receipt"], [[r["at"], r["status"], r["code"], r["recipient"], r["id"]] for r in story.receipts])
+    table(["at", "event", "chain", "seq"], [[j["at"], j["event"], j["chain"], j["seq"]] for j in story.journal])
+
+
+def _nothing(message: str) -> None:
+    console.print(say("cli-no-message", message=message), style="red", markup=False)
+    raise typer.Exit(1)
+
+
+def receipts(message: Annotated[str, typer.Argument(metavar="ID")], site: SiteOption = Path(), json: JsonOption = False) -> None:
+    """The signed receipts of a message, as XML, oldest first."""
+    with _opened(site) as (_, store):
+        found = store.receipts_of(message)
+    if not found:
+        _nothing(message)
+    if json:
+        emit([xml.decode() for xml in found])
+    else:
+        for xml in found:
+            print(xml.decode())
+
+
+def resend(ids: Ids, reason: ReasonOption, site: SiteOption = Path(), json: JsonOption = False) -> None:
+    """Owe dead deliveries of these messages again."""
+    _operate("resend", ids, reason, site, json)
+
+
+def cancel(ids: Ids, reason: ReasonOption, site: SiteOption = Path(), json: JsonOption = False) -> None:
+    """Give up deliveries of these messages; the sender gets a receipt CANCELLED."""
+    _operate("cancel", ids, reason, site, json)
+
+
+def _operate(action: str, ids: Sequence[str], reason: str, site: Path, json: bool) -> None:
+    import asyncio  # noqa: PLC0415 - only these two commands write
+
+    if not reason.strip():
+        raise typer.BadParameter("say why", param_hint="--reason")
+
+    with _opened(site) as (_, store):
+        known = [story.message["id"] for each in ids for story in store.show(each)] or list(ids)
+        operate = store.resend if action == "resend" else store.cancel
+        changed = asyncio.run(operate(known, getpass.getuser(), reason))
+    if json:
+        emit({"deliveries": changed})
+    else:
+        console.print(say(f"cli-{action}", count=len(changed)))
+    raise typer.Exit(0 if changed else 1)
+
+
+def audit(site: SiteOption = Path(), json: JsonOption = False) -> None:
+    """Prove the store: conservation per route, hash chains, receipts, digests; exit 1 on any break."""
+    with _opened(site) as (loaded, store):
+        report = oracle.audit(store, daemon.open_evidence(loaded.site))
+    if json:
+        emit({"ok": report.ok, **asdict(report)})
+    else:
+        for finding in report.findings:
+            console.print(finding, style="red", markup=False)
+        fields(report.counts)
+        console.print(say("cli-audit-good" if report.ok else "cli-audit-broken", count=len(report.findings)))
+    raise typer.Exit(0 if report.ok else 1)
+
+
+def register(app: typer.Typer) -> None:
+    """Put these commands into the program."""
+    for command in (messages, show, dead, resend, cancel, receipts, audit):
+        app.command()(command)

@@ -1,0 +1,57 @@
+"""How the commands print: JSON for programs, tables for people, in the operator's language."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from bus.errors import text
+
+console = Console(highlight=False, soft_wrap=True)
+
+SiteOption = Annotated[Path, typer.Option("--site", envvar="GOVBUS_SITE", help="Directory with routes.yaml, schemas/ and certs/.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def language() -> str:
+    """The operator's language, from GOVBUS_LANG or the locale: "vi" or "en"."""
+    wish = os.environ.get("GOVBUS_LANG") or os.environ.get("LC_ALL") or os.environ.get("LANG") or "en"
+    return "vi" if wish.lower().startswith("vi") else "en"
+
+
+def say(key: str, **values: object) -> str:
+    """A catalogue text in the operator's language."""
+    return text(key, language(), **values)
+
+
+def emit(data: object) -> None:
+    """``data`` as one line of JSON on standard output."""
+    print(orjson.dumps(data, default=str).decode())
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
+    """A table whose headings are catalogue keys ``column-<name>``."""
+    grid = Table(title=title or None, title_justify="left", header_style="bold")
+    for column in columns:
+        grid.add_column(say(f"column-{column}"), overflow="fold")
+    for row in rows:
+        grid.add_row(*("" if cell is None else str(cell) for cell in row))
+    console.print(grid)
+
+
+def fields(values: Mapping[str, Any]) -> None:
+    """Name and value, one a line."""
+    width = max((len(name) for name in values), default=0)
+    for name, value in values.items():
+        console.print(f"  {name:<{width}}  {value}", markup=False)
+
+
+def site_of(arguments: Sequence[str]) -> Path:
+    """The site named on a command line that could not be parsed any better."""
+    named = [after for before, after in zip(arguments, arguments[1:], strict=False) if before == "--site"]
+    return Path(named[-1] if named else os.environ.get("GOVBUS_SITE", "."))

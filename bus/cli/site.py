@@ -1,0 +1,120 @@
+"""Commands about the site itself: init, check, run, demo, keys, steps, adapters, schema."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bus import config, daemon, log, scaffold
+from bus.cli.screen import JsonOption, SiteOption, console, emit, say, table
+
+
+def init(directory: Annotated[Path, typer.Argument(help="A new or empty directory.")], json: JsonOption = False) -> None:
+    """Write a runnable site with its own fresh development PKI."""
+    try:
+        scaffold.create(directory, datetime.now(UTC))
+    except scaffold.NotEmpty as error:
+        console.print(say("cli-not-empty", directory=directory), style="red")
+        raise typer.Exit(1) from error
+    if json:
+        emit({"site": str(directory)})
+    else:
+        console.print(say("cli-initialised", directory=directory))
+
+
+def check(site: SiteOption = Path(), json: JsonOption = False) -> None:
+    """Report every fault of the site's files, one a line; exit 1 if any is more than a warning."""
+    faults = config.check(site, environment=os.environ, clock=daemon.utc_now)
+    wrong = [fault for fault in faults if not fault.warning]
+    if json:
+        emit([{"file": f.file, "line": f.line, "column": f.column, "text": f.text, "warning": f.warning} for f in faults])
+    else:
+        for fault in faults:
+            print(fault)
+        print(say("cli-check-faults", count=len(wrong)) if wrong else say("cli-check-good"))
+    raise typer.Exit(1 if wrong else 0)
+
+
+def run(
+    site: SiteOption = Path(),
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8443,
+    workers: Annotated[int, typer.Option(help="Processes over one socket.", min=1, max=64)] = 1,
+) -> None:
+    """Run the daemon. JSON log lines on stderr; `bus.ready` carries the address. SIGTERM drains, SIGHUP reloads."""
+    log.configure()
+    try:
+        daemon.run(site, os.environ, host, port, workers)
+    except daemon.AlreadyRunning as error:
+        console.print(say("cli-already-running", site=site, pid=error), style="red")
+        raise typer.Exit(1) from error
+    except daemon.CannotListen as error:
+        console.print(say("cli-cannot-listen", host=host, port=port, detail=error), style="red")
+        raise typer.Exit(1) from error
+
+
+def demo(
+    documents: Annotated[int, typer.Option(help="How many documents.", min=5, max=100_000)] = 36,
+    keep: Annotated[bool, typer.Option(help="Leave everything running until Ctrl-C.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Run the bus and its sandbox partners in a temporary site, send documents down every route, and check the outcome."""
+    from sandbox import demo as play  # noqa: PLC0415 - the sandbox stands above the machine and is loaded for this command only
+
+    raise typer.Exit(play.run(documents=documents, keep=keep, json=json))
+
+
+def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:
+    """List the site's keys and certificates with their expiry."""
+    loaded = config.load(site, environment=os.environ, clock=daemon.utc_now)
+    now = daemon.utc_now()
+    rows = [
+        {
+            "name": entry.name,
+            "kind": entry.kind,
+            "partner": entry.partner,
+            "subject": entry.subject,
+            "not_after": entry.not_after.isoformat(),
+            "days": (entry.not_after - now).days,
+            "fingerprint": entry.fingerprint,
+        }
+        for entry in loaded.site.keyring.entries()
+    ]
+    if json:
+        emit(rows)
+    else:
+        table(["name", "kind", "partner", "subject", "not_after", "days"], [list(row.values())[:6] for row in rows])
+
+
+def steps(json: JsonOption = False) -> None:
+    """Document each step: what it does and its options."""
+    _document(config.steps(), json)
+
+
+def adapters(json: JsonOption = False) -> None:
+    """Document each adapter: what it does and its options."""
+    _document(config.adapters(), json)
+
+
+def _document(components: object, json: bool) -> None:
+    documents = config.documentation(components)
+    if json:
+        emit(documents)
+        return
+    for document in documents:
+        console.print(f"[bold]{document['name']}[/bold]")
+        console.print(document["text"], markup=False)
+        table(["option", "type", "default", "description"], [list(option.values()) for option in document["options"]])
+
+
+def schema() -> None:
+    """Print the JSON Schema of routes.yaml, for editors."""
+    emit(config.json_schema())
+
+
+def register(app: typer.Typer) -> None:
+    """Put these commands into the program."""
+    for command in (init, check, run, demo, keys, steps, adapters, schema):
+        app.command()(command)

@@ -1,0 +1,104 @@
+"""The blocks of routes.yaml as pydantic models: ``site``, ``partners``, ``routes``. Steps and adapters bring models of their own.
+
+The field descriptions are the documentation: they reach the JSON Schema that an editor shows (``govbus schema``).
+"""
+
+from datetime import timedelta
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema
+
+from bus.options import Duration, Model, OrganCode, XPath
+from bus.route import Entry
+
+
+def _entry(value: object) -> Entry:
+    """``national-exchange``, or ``{unit-inbox: To/OrganId}``."""
+    match value:
+        case str() if value:
+            return Entry(value)
+        case dict() if len(value) == 1 and all(isinstance(owners, str) for owners in value.values()):
+            return next(Entry(str(name), XPath(owners)) for name, owners in value.items())
+    raise ValueError("must be the name of an endpoint or route, or {mailbox endpoint: XPath of the owners' codes}")
+
+
+def _listed(value: object) -> object:
+    """A list may be left out around a single entry."""
+    return [value] if isinstance(value, str | dict) else value
+
+
+_ENTRY_SCHEMA = {
+    "anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": {"type": "string"}}]
+}
+EntryText = Annotated[Any, BeforeValidator(_entry), WithJsonSchema(_ENTRY_SCHEMA)]
+Entries = Annotated[list[EntryText], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class Limits(Model):
+    """What is the most the bus reads."""
+
+    size: int = Field(64 << 20, gt=0, description="octets of one message")
+    depth: int = Field(200, gt=0, description="nested elements")
+    elements: int = Field(200_000, gt=0, description="elements of one message")
+    attributes: int = Field(400_000, gt=0, description="attributes of one message")
+
+
+class SiteBlock(Model):
+    """Who we are."""
+
+    organisation: OrganCode = Field(description="our own organisation code")
+    name: str = Field(min_length=1, description="our name, as receipts and the console show it")
+    key: str = Field("own/bus", description="the key that signs receipts and replies: certs/<key>.key and .crt")
+    tls: str = Field("own/tls", description="the key of the HTTPS door, or 'none': then a proxy in front does TLS")
+    language: Literal["vi", "en"] = Field("vi", description="the language of the console and of one-language answers")
+    organisations: str = Field("organisations/v1/organisations.csv", description="the code book, under schemas/")
+    limits: Limits = Field(default_factory=Limits, description="what is the most the bus reads")
+
+
+class PartnerBlock(Model):
+    """An organisation that may connect."""
+
+    codes: list[OrganCode] = Field(min_length=1, description="all its organisation codes; the first is the one we write")
+    trust: str = Field("", description="directory under certs/ with its certificate authority or certificates")
+    password: SecretStr = Field(SecretStr(""), description="its WS-Security UsernameToken password: env:NAME or file:PATH")
+
+
+class RetryBlock(Model):
+    """When to try again: ``first``, times ``factor`` each time, never more than ``most``, until ``give-up``."""
+
+    first: Duration = Field(timedelta(seconds=30), gt=timedelta(0), description="pause after the first failure")
+    factor: float = Field(2.0, ge=1, le=100, description="each pause is this many times the one before")
+    most: Duration = Field(timedelta(hours=1), gt=timedelta(0), description="the longest pause")
+    give_up: Duration = Field(timedelta(days=5), gt=timedelta(0), description="the most time a message may take from its acceptance")
+
+
+class BranchBlock(Model):
+    """One branch of ``choose``: ``when`` and ``to``, or ``otherwise`` alone, last."""
+
+    when: XPath | None = Field(None, description="condition on the edXML view of the message, shown for one receiver at a time")
+    to: Entries | None = Field(None, description="where this receiver's copy goes")
+    otherwise: Entries | None = Field(None, description="where it goes when no branch above takes it")
+
+
+class RouteBlock(Model):
+    """What is done with the messages of one endpoint. The first route of an endpoint whose ``when`` holds takes the message."""
+
+    name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="the route's name, in lower-case-with-hyphens")
+    source: str = Field("", alias="from", description="the endpoint it takes from; without one it is internal, the target of another route")
+    when: XPath | None = Field(None, description="condition on the edXML view of the message")
+    gate: list[Any] = Field(default_factory=list, description="steps that run while the sender waits: failure refuses the message")
+    steps: list[Any] = Field(default_factory=list, description="steps that run after the message was accepted")
+    choose: list[BranchBlock] = Field(default_factory=list, description="where each receiver's copy goes, asked once for each receiver")
+    to: Entries | None = Field(None, description="where the message goes, whoever its receivers are")
+    order_by: XPath | None = Field(None, description="messages with the same value leave in order")
+    receipts: str = Field("", description="the mailbox endpoint where the sender fetches its receipts")
+    retry: RetryBlock = Field(default_factory=RetryBlock, description="when to try again, and when to give up")
+
+
+class SiteFile(Model):
+    """routes.yaml: one govbus installation."""
+
+    site: SiteBlock
+    partners: dict[str, PartnerBlock] = Field(default_factory=dict, description="the organisations that may connect, by name")
+    endpoints: dict[str, dict[str, Any]] = Field(description="the doors and lines of this bus, by name")
+    routes: list[RouteBlock] = Field(min_length=1, description="what is done with the messages")

@@ -1,0 +1,280 @@
+"""The daemon: loads a site, opens its store, starts the engine, opens the doors; and takes all of it down again in order.
+
+Signals: SIGTERM and SIGINT drain and exit 0; SIGHUP reloads the site's files (a broken file leaves the old generation running).
+With ``workers`` > 1 the process forks that many copies over one listening socket and replaces those that die.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+import uvicorn
+import uvloop
+
+from bus import config, log, metrics
+from bus.endpoint import Door
+from bus.engine import Engine
+from bus.errors import ConfigurationError
+from bus.evidence import Evidence
+from bus.http import Application, ClientCertificateProtocol, tls_context
+from bus.ids import uuid7
+from bus.site import Site
+from bus.store import Store
+
+_log = structlog.get_logger()
+
+
+def utc_now() -> datetime:
+    """The clock of production: aware, UTC."""
+    return datetime.now(UTC)
+
+
+def store_url(root: Path, environment: Mapping[str, str]) -> str:
+    """``GOVBUS_STORE``, or the embedded database of the site."""
+    return environment.get("GOVBUS_STORE") or f"sqlite:///{root.resolve() / 'data' / 'bus.db'}"
+
+
+def open_evidence(site: Site) -> Evidence:
+    """The site's notary: seals receipts with the site's key, and trusts receipts sealed by any of the site's own certificates."""
+    return Evidence(site.keyring.signer(site.key), site.keyring.own, utc_now)
+
+
+def open_store(site: Site, environment: Mapping[str, str], chain: str) -> Store:
+    """The site's store, its tables up to date, writing to journal chain ``chain``."""
+    data = site.root / "data"
+    data.mkdir(exist_ok=True, mode=0o750)
+    return Store.open(
+        store_url(site.root, environment),
+        seal=open_evidence(site).seal,
+        organisation=site.organisation,
+        clock=utc_now,
+        ids=uuid7(utc_now),
+        chain=chain,
+        blobs=data / "blobs",
+    )
+
+
+class AlreadyRunning(Exception):
+    """Another daemon holds this site; the text is its process id."""
+
+
+class CannotListen(Exception):
+    """The address is taken, or not ours; the text is the system's reason."""
+
+
+@contextlib.contextmanager
+def sole_daemon(root: Path) -> Iterator[None]:
+    """Hold the site's lock: two daemons on one embedded store would both believe that they own its leases."""
+    data = root / "data"
+    data.mkdir(exist_ok=True, mode=0o750)
+    with (data / "daemon.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.seek(0)
+            raise AlreadyRunning(lock.read().strip()) from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with its signals left to us and its start announced by us."""
+
+    url = ""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone: the daemon handles them."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start listening, then say so."""
+        await super().startup(sockets)
+        _log.info(log.READY, url=self.url, pid=os.getpid())
+
+
+class Daemon:
+    """One worker process: engine, doors and signals."""
+
+    def __init__(self, root: Path, environment: Mapping[str, str], chain: str) -> None:
+        self._root = root
+        self._environment = environment
+        self._loaded = config.load(root, environment=environment, clock=utc_now)
+        self._store = open_store(self._loaded.site, environment, chain)
+        self._engine = Engine(
+            self._loaded.site, self._store, self._loaded.endpoints, self._loaded.routes, clock=utc_now, ids=uuid7(utc_now)
+        )
+        self._application = Application(self._doors(), self._health, self._ready, self._measure)
+        self._reloading: asyncio.Task[None] | None = None
+
+    async def run(self, listener: socket.socket) -> None:
+        """Serve until told to stop; then drain."""
+        server = self._server(listener)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, server)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        for fault in self._loaded.warnings:
+            _log.warning("site.warning", fault=str(fault))
+        await self._engine.start()
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            await self._engine.stop()
+            self._store.close()
+            _log.info(log.STOPPED, pid=os.getpid())
+
+    def _server(self, listener: socket.socket) -> _Server:
+        tls = self._loaded.tls != "none"
+        settings = uvicorn.Config(
+            self._application,  # type: ignore[arg-type]
+            http=ClientCertificateProtocol,
+            loop="uvloop",
+            lifespan="off",
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=15,
+            ssl_context_factory=(lambda *_: self._tls()) if tls else None,
+        )
+        server = _Server(settings)
+        host, port = listener.getsockname()[:2]
+        server.url = f"{'https' if tls else 'http'}://{host}:{port}"
+        return server
+
+    def _tls(self) -> ssl.SSLContext:
+        certs = self._root / "certs"
+        keyring = self._loaded.site.keyring
+        anchors = [anchor for partner in self._loaded.site.partners for anchor in keyring.anchors(partner)]
+        return tls_context(certs / f"{self._loaded.tls}.crt", certs / f"{self._loaded.tls}.key", anchors)
+
+    def _doors(self) -> list[tuple[str, Door]]:
+        return [door for adapter in self._loaded.endpoints.values() for door in adapter.doors()]
+
+    def _stop(self, server: _Server) -> None:
+        _log.info(log.STOPPING, pid=os.getpid())
+        server.should_exit = True
+
+    def _reload(self) -> None:
+        self._reloading = asyncio.get_running_loop().create_task(self._reload_now())
+
+    async def _reload_now(self) -> None:
+        try:
+            loaded = config.load(self._root, environment=self._environment, clock=utc_now)
+        except ConfigurationError as error:
+            _log.error(log.RELOAD_FAILED, faults=[str(fault) for fault in error.faults])
+            return
+        self._loaded = loaded
+        await self._engine.replace_configuration(loaded.site, loaded.endpoints, loaded.routes)
+        self._application.replace_doors(self._doors())
+        _log.info(log.RELOADED, routes=sorted(loaded.routes))
+
+    # --- health ---------------------------------------------------------------------------------------------------
+
+    async def _health(self) -> Mapping[str, str]:
+        return {} if self._engine.alive() else {"engine": "a loop of the engine has ended; restart the daemon"}
+
+    async def _ready(self) -> Mapping[str, str]:
+        unwell = dict(await self._health())
+        try:
+            await self._measure()
+        except Exception as error:  # noqa: BLE001 - whatever the store raises, it is not well
+            unwell["store"] = f"the store does not answer: {type(error).__name__}"
+        now = utc_now()
+        for entry in self._loaded.site.keyring.entries():
+            if entry.kind == "own" and entry.not_after <= now:
+                unwell[entry.name] = f"the certificate expired at {entry.not_after.isoformat()}"
+        return unwell
+
+    async def _measure(self) -> None:
+        """Bring the gauges up to date; also the proof that the store can be read."""
+        for gauge in self._store.gauges():
+            metrics.BACKLOG.labels(gauge.target, gauge.state).set(gauge.count)
+            metrics.OLDEST.labels(gauge.target, gauge.state).set(gauge.age)
+        for entry in self._loaded.site.keyring.entries():
+            metrics.CERTIFICATE_DAYS.labels(entry.name).set((entry.not_after - utc_now()).total_seconds() / 86400)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, made before any fork so that all workers share it. Raises CannotListen."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise CannotListen(error.strerror or str(error)) from error
+    listener.listen(1024)
+    listener.set_inheritable(True)
+    return listener
+
+
+def run(root: Path, environment: Mapping[str, str], host: str, port: int, workers: int) -> None:
+    """Run the daemon in the foreground until it is told to stop. Raises ConfigurationError, AlreadyRunning, CannotListen."""
+    # The whole site is checked here, before anything is bound, locked or forked.
+    config.load(root, environment=environment, clock=utc_now)
+    with sole_daemon(root):
+        listener = listen(host, port)
+        if workers <= 1:
+            _work(root, environment, listener, "main")
+        else:
+            _supervise(root, environment, listener, workers)
+
+
+def _work(root: Path, environment: Mapping[str, str], listener: socket.socket, chain: str) -> None:
+    # The GIL's switch interval: a 5 ms convoy behind pure Python would throttle the writer's signatures (libraries.md, 2).
+    sys.setswitchinterval(0.0005)
+    daemon = Daemon(root, environment, chain)
+    uvloop.run(daemon.run(listener))
+
+
+def _supervise(root: Path, environment: Mapping[str, str], listener: socket.socket, workers: int) -> None:
+    children: dict[int, str] = {}
+    stopping = False
+
+    def pass_on(number: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = stopping or number != signal.SIGHUP
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, pass_on)
+    for index in range(workers):
+        chain = f"worker-{index + 1}"
+        children[_fork(root, environment, listener, chain)] = chain
+    while children:
+        pid, status = os.wait()
+        chain = children.pop(pid)
+        if not stopping:
+            _log.error("worker.died", pid=pid, chain=chain, status=os.waitstatus_to_exitcode(status))
+            children[_fork(root, environment, listener, chain)] = chain
+
+
+def _fork(root: Path, environment: Mapping[str, str], listener: socket.socket, chain: str) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+    code = 1
+    try:
+        _work(root, environment, listener, chain)
+        code = 0
+    finally:
+        os._exit(code)

@@ -1,0 +1,30 @@
+"""The edXML codec: QCVN 102:2016/BTTTT with Amendment 1:2022, as the national document exchange really speaks it.
+
+Reads tolerantly, writes strictly. ``parse`` first; then ``describe`` and ``view`` for the bus itself, ``read`` for the whole content.
+"""
+
+from bus.edxml.attachments import attachments, check_files, media_type
+from bus.edxml.frame import NAMESPACE, parse
+from bus.edxml.model import Attachment, Document, StatusMessage
+from bus.edxml.reader import read
+from bus.edxml.trace import append_trace
+from bus.edxml.view import describe, receivers, view
+from bus.edxml.writer import write_document, write_status
+
+__all__ = [
+    "NAMESPACE",
+    "Attachment",
+    "Document",
+    "StatusMessage",
+    "append_trace",
+    "attachments",
+    "check_files",
+    "describe",
+    "media_type",
+    "parse",
+    "read",
+    "receivers",
+    "view",
+    "write_document",
+    "write_status",
+]

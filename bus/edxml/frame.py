@@ -1,0 +1,168 @@
+"""The outer frame of an edXML message: from octets to the few elements that everything else starts from.
+
+Tolerant as counterparties need it (QCVN 102:2016/BTTTT as it is really spoken): any or no prefix, any order, other spellings of
+some names, the envelope as the root, a byte order mark, stray text in front, an undeclared ``xlink:`` prefix. Not tolerant where
+two readers could see two different messages: a second header or a second sender is refused. So is any DOCTYPE, by ``xmlio``.
+
+``parse`` raises what ``xmlio.parse`` raises (5.6.0 to 5.6.2); ``frame`` raises Rejected ``edxml-invalid``.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lxml import etree
+
+from bus import xmlio
+from bus.errors import Rejected
+
+#: The one namespace of the standard, bound by writers twice: as default and as ``edXML:``.
+NAMESPACE = "http://www.mic.gov.vn/TBT/QCVN_102_2016"
+XLINK = "http://www.w3.org/1999/xlink"
+_QUALIFIED = f"{{{NAMESPACE}}}"
+_CUT = len(_QUALIFIED)
+
+#: Spellings met in the field -> the standard's own (whose ``Bussiness`` is no slip of ours).
+SPELLINGS = {
+    "EdXMLEnvelope": "edXMLEnvelope",
+    "Business": "Bussiness",
+    "BusinessDocType": "BussinessDocType",
+    "BusinessDocReason": "BussinessDocReason",
+    "BusinessDocumentInfo": "BussinessDocumentInfo",
+    "OrganInCharge": "OrganizationInCharge",
+    "DigitalSignature": "Signature",
+}
+
+#: More stray text than this before the first ``<`` is no export accident: leave it, and let the parser refuse it.
+_MOST_STRAY = 4096
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_ROOT_NAME = re.compile(rb"(?:\s|<\?.*?\?>|<!--.*?-->)*<[^\s<>/!?]+", re.DOTALL)
+
+
+def parse(body: bytes) -> etree._Element:
+    """The root of an edXML message, parsed hardened; mends what section-5 variations break in the octets before the first tag."""
+    mended = _without_stray_text(body)
+    try:
+        return xmlio.parse(mended)
+    except Rejected as error:
+        if error.key != "xml-malformed" or b"xlink:" not in mended or b"xmlns:xlink" in mended:
+            raise
+    return xmlio.parse(_with_xlink(mended))
+
+
+def _without_stray_text(body: bytes) -> bytes:
+    """``body`` from its first ``<``. A declaration or DOCTYPE begins with one itself, so neither can be cut off unseen."""
+    start = body.find(b"<", 0, _MOST_STRAY)
+    if start <= 0 or body.startswith(_UTF16_MARKS) or b"\0" in body[:start]:
+        return body
+    return body[start:]
+
+
+def _with_xlink(body: bytes) -> bytes:
+    root = _ROOT_NAME.match(body)
+    return body if root is None else b"".join((body[: root.end()], f' xmlns:xlink="{XLINK}"'.encode(), body[root.end() :]))
+
+
+def local(element: etree._Element) -> str:
+    """The element's standard name, or "" for one that is not of the standard's namespace."""
+    tag = element.tag
+    if not isinstance(tag, str) or not tag.startswith(_QUALIFIED):
+        return ""
+    return standard_name(tag[_CUT:])
+
+
+def standard_name(name: str) -> str:
+    """The standard's spelling of a local name."""
+    return SPELLINGS.get(name, name)
+
+
+def children(element: etree._Element | None, name: str) -> Iterator[etree._Element]:
+    """The element's children of that standard name, in any spelling."""
+    if element is not None:
+        for child in element:
+            if local(child) == name:
+                yield child
+
+
+def child(element: etree._Element | None, name: str) -> etree._Element | None:
+    """The first child of that name, or None."""
+    return next(children(element, name), None)
+
+
+def text(element: etree._Element | None) -> str:
+    """The element's text, trimmed, or ""."""
+    return (element.text or "").strip() if element is not None else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The parts of a message. ``envelope``, ``header`` and ``message_header`` are always there, the others may be None."""
+
+    root: etree._Element
+    envelope: etree._Element
+    header: etree._Element
+    message_header: etree._Element
+    trace_list: etree._Element | None
+    manifest: etree._Element | None
+    attachments: etree._Element | None
+    is_status: bool
+
+
+def frame(tree: etree._Element) -> Frame:
+    """Find the parts of a message; Rejected ``edxml-invalid`` says precisely what is missing or doubled."""
+    envelope = _envelope(tree)
+    header = _only(envelope, "edXMLHeader", "edXMLEnvelope")
+    message_header = _only(header, "MessageHeader", "edXMLHeader")
+    _refuse_two_senders(message_header)
+    return Frame(
+        root=tree,
+        envelope=envelope,
+        header=header,
+        message_header=message_header,
+        trace_list=child(header, "TraceHeaderList"),
+        manifest=child(child(envelope, "edXMLBody"), "edXMLManifest"),
+        attachments=next((found for parent in (tree, envelope) for found in children(parent, "AttachmentEncoded")), None),
+        is_status=_is_status(message_header),
+    )
+
+
+def _envelope(tree: etree._Element) -> etree._Element:
+    name = local(tree)
+    if name == "edXMLEnvelope":
+        return tree
+    if name == "edXML":
+        return _only(tree, "edXMLEnvelope", "edXML")
+    written = etree.QName(tree)
+    if written.localname.lower() in {"edxml", "edxmlenvelope"}:
+        raise _invalid(f"the root element's namespace is '{written.namespace or ''}' instead of '{NAMESPACE}'")
+    raise _invalid(f"the root element is '{written.localname}' instead of 'edXML'")
+
+
+def _only(parent: etree._Element, name: str, of: str) -> etree._Element:
+    """The one child of that name: none is not edXML, and with two, different readers would read different messages."""
+    found = list(children(parent, name))
+    if len(found) != 1:
+        raise _invalid(f"{of} has {len(found) or 'no'} {name}" + (", it must have exactly one" if found else ""), found)
+    return found[0]
+
+
+def _refuse_two_senders(message_header: etree._Element) -> None:
+    """Who sends is what authorisation rests on: it must not depend on which of two elements one looks at."""
+    senders = list(children(message_header, "From"))
+    codes = [code for sender in senders for code in children(sender, "OrganId")]
+    if len(senders) > 1 or len(codes) > 1:
+        raise _invalid(f"MessageHeader names {max(len(senders), len(codes))} senders, it must name one", senders)
+
+
+def _is_status(message_header: etree._Element) -> bool:
+    names = {local(element) for element in message_header}
+    if "To" in names:
+        return False
+    if "StatusCode" not in names:
+        raise _invalid("MessageHeader has neither To (a document) nor StatusCode (a status)", [message_header])
+    return True
+
+
+def _invalid(detail: str, at: list[etree._Element] | None = None) -> Rejected:
+    line = at[-1].sourceline if at else None
+    return Rejected("edxml-invalid", detail=detail, at=f"line {line}" if line else "")

@@ -1,0 +1,381 @@
+"""The life of a message, top to bottom. Read it with ARCHITECTURE.md, "follow a message", beside it.
+
+::
+
+    accept ─ route.admit ─ store.accept ─▶ receipt          the partner waits only for this
+      │
+      └▶ lane "route:…" ─ claim ─ route.process ─ store.routed ─▶ a delivery for each endpoint
+            │
+            └▶ lane "<endpoint>" ─ claim ─ adapter.send ─ store.finish ─▶ receipt DELIVERED
+
+There is one *lane* a target: one claim loop with its own width. A partner that is down fills its own lane and no other.
+Everything that goes wrong after acceptance passes ``_fail``. The engine promises nothing by itself: what it says has happened is
+what the store has committed, and what is not committed is done again when the lease is over.
+"""
+
+import asyncio
+import random
+import secrets
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from typing import Any, TypeVar
+
+import structlog
+
+from bus import log, metrics
+from bus.delivery import ROUTE_PREFIX
+from bus.endpoint import Adapter, Answer, Fetched, Pending
+from bus.errors import BusError, Deferred, Rejected, text
+from bus.exchange import Exchange
+from bus.message import ENDPOINT, RECEIVERS, SENDER, Message
+from bus.organisations import Organisation
+from bus.receipt import Status
+from bus.retry import RetryPolicy
+from bus.route import Route
+from bus.site import Clock, Site
+from bus.store import LostClaim, Owed, Store, Work
+
+#: A claim lasts this long; an attempt is cut off a little earlier, so that a worker never finishes what it no longer holds.
+LEASE = timedelta(minutes=3)
+_ATTEMPT_SECONDS = LEASE.total_seconds() * 0.9
+#: Deliveries of one target worked at the same time.
+LANE_WIDTH = 32
+#: The store is asked this often even when nobody nudged: a lost nudge costs this much latency and nothing else (D1).
+POLL_SECONDS = 0.5
+HOUSEKEEPING_SECONDS = 5.0
+#: A mailbox is read by people: what nobody fetched in this time expires, with a receipt.
+MAILBOX_LIFE = timedelta(days=30)
+#: Larger bodies are worked in a thread: lxml and cryptography release the GIL, and the loop stays free (D7).
+INLINE_BYTES = 1 << 20
+
+_log = structlog.get_logger()
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One target's claim loop: its work in flight, and the nudge that wakes it."""
+
+    target: str
+    nudge: asyncio.Event = field(default_factory=asyncio.Event)
+    in_flight: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class Engine:
+    """The machine behind every door; implements ``bus.endpoint.Bus``."""
+
+    def __init__(
+        self,
+        site: Site,
+        store: Store,
+        endpoints: Mapping[str, Adapter],
+        routes: Mapping[str, Route],
+        *,
+        clock: Clock,
+        ids: Callable[[], str],
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._site = site
+        self._store = store
+        self._endpoints = endpoints
+        self._routes = routes
+        self._clock = clock
+        self._ids = ids
+        self._jitter = jitter
+        self._lanes: dict[str, _Lane] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopping = False
+
+    # --- the door -------------------------------------------------------------------------------------------------
+
+    async def accept(self, endpoint: str, message: Message) -> Answer:
+        """Gate, then one transaction, then the receipt. Whatever this returns is on disk. Raises Rejected or Deferred."""
+        message = replace(message, id=self._ids(), headers={**message.headers, ENDPOINT: endpoint})
+        try:
+            route, order_key = await self._work_on(message, lambda: self._admit(endpoint, message))
+            answer = await self._store.accept(message, self._owed_to_route(route, message, order_key), receipts_to=route.receipts)
+        except Exception as error:
+            await self.refuse(endpoint, message.header(SENDER), error, message.digest)
+            raise
+        if answer.duplicate:
+            _log.info(log.DUPLICATE, message=answer.receipt.message_id, route=route.name)
+            return answer
+        metrics.ACCEPTED.labels(route.name).inc()
+        _log.info(log.ACCEPTED, message=message.id, route=route.name, partner=message.header(SENDER), size=len(message.body))
+        self._nudge(ROUTE_PREFIX + route.name)
+        return answer
+
+    def _admit(self, endpoint: str, message: Message) -> tuple[Route, str]:
+        """The first route of this endpoint that takes the message, after its gate has let it pass; and its order key."""
+        route = next((route for route in self._routes.values() if route.source == endpoint and route.matches(message)), None)
+        if route is None:
+            raise Rejected("no-route", endpoint=endpoint)
+        route.admit(message, self._clock())
+        return route, route.order_key(message)
+
+    def _owed_to_route(self, route: Route, message: Message, order_key: str) -> Owed:
+        expires = self._clock() + route.retry.give_up
+        return Owed(route=route.name, target=ROUTE_PREFIX + route.name, message=message, order_key=order_key, expires=expires)
+
+    async def refuse(self, endpoint: str, partner: str, error: Exception, digest: str) -> str:
+        """Journal a refusal once and return its reference; an unexpected error is logged with its traceback under it."""
+        known: str = getattr(error, "reference", "")
+        if known:
+            return known
+        reference = secrets.token_hex(6)
+        error.reference = reference  # type: ignore[attr-defined]
+        failure = self._as_failure(error, reference)
+        metrics.REFUSED.labels(endpoint, failure.code).inc()
+        _log.info(
+            log.REFUSED, reference=reference, endpoint=endpoint, partner=partner, code=failure.code, reason=failure.reason("en"), at=failure.at
+        )
+        try:
+            await self._store.refuse(
+                endpoint=endpoint, partner=partner, code=failure.code, reasons=failure.reasons, digest=digest, message_id=reference
+            )
+        except Deferred:
+            # The store is what is failing: the log line above is all that is left, and the partner keeps the message.
+            _log.exception(log.UNEXPECTED, reference=reference)
+        return reference
+
+    @staticmethod
+    def _as_failure(error: Exception, reference: str) -> BusError:
+        if isinstance(error, BusError):
+            return error
+        _log.error(log.UNEXPECTED, reference=reference, exc_info=error)
+        return Deferred("bus-error", reference=reference)
+
+    # --- mailboxes (D11): the same deliveries, fetched instead of pushed --------------------------------------------
+
+    async def pending(self, partner: str, limit: int, kinds: Sequence[str] = ()) -> Sequence[Pending]:
+        """What waits for ``partner``."""
+        return await self._store.pending(partner, limit, kinds)
+
+    async def fetch(self, partner: str, message_id: str) -> Fetched:
+        """One message of the partner's mailbox."""
+        fetched = await self._store.fetch(partner, message_id)
+        _log.info(log.FETCHED, message=message_id, partner=partner, size=len(fetched.body))
+        return fetched
+
+    async def confirm(self, partner: str, message_id: str, done: bool, reason: str = "") -> Answer:
+        """The partner's own word on a fetched message ends its delivery."""
+        answer = await self._store.confirm(partner, message_id, done, reason)
+        _log.info(log.CONFIRMED, message=message_id, partner=partner, code=answer.receipt.code, done=done)
+        return answer
+
+    async def receipts(self, partner: str, message_id: str) -> Sequence[bytes]:
+        """Signed receipts that concern this partner."""
+        return await self._store.receipts(partner, message_id)
+
+    async def known(self, endpoint: str, sender_message_id: str) -> bool:
+        """Whether a poller already brought this message in."""
+        return await self._store.known(endpoint, sender_message_id)
+
+    def organisations(self, changed_since: date | None = None) -> Sequence[Organisation]:
+        """The code book, or what of it changed since a day."""
+        return self._site.organisations.changed_since(changed_since) if changed_since else tuple(self._site.organisations)
+
+    # --- the lanes ------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Free what this node had claimed when it died, then open the lanes and the adapters."""
+        released = await self._store.release(expired_at=None)
+        if released:
+            _log.info("store.released", deliveries=released)
+        for target in [*(ROUTE_PREFIX + name for name in self._routes), *(n for n, a in self._endpoints.items() if a.features.sends)]:
+            self._open_lane(target)
+        self._spawn(self._housekeeping())
+        for adapter in self._endpoints.values():
+            await adapter.start(self)
+
+    async def stop(self, grace: float = 20.0) -> None:
+        """Take nothing new, let work in flight end within ``grace`` seconds; what does not is done again after a restart."""
+        self._stopping = True
+        await asyncio.gather(*(adapter.stop() for adapter in self._endpoints.values()))
+        working = {task for lane in self._lanes.values() for task in lane.in_flight}
+        if working:
+            await asyncio.wait(working, timeout=grace)
+        for task in [*self._tasks, *working]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *working, return_exceptions=True)
+
+    def alive(self) -> bool:
+        """Whether every loop still runs."""
+        return not self._stopping and all(not task.done() for task in self._tasks)
+
+    def _open_lane(self, target: str) -> None:
+        self._lanes[target] = lane = _Lane(target)
+        self._spawn(self._run_lane(lane))
+
+    def _spawn(self, loop: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(asyncio.create_task(loop))
+
+    def _nudge(self, target: str) -> None:
+        lane = self._lanes.get(target)
+        if lane is not None:
+            lane.nudge.set()
+
+    async def _run_lane(self, lane: _Lane) -> None:
+        while not self._stopping:
+            lane.nudge.clear()
+            room = LANE_WIDTH - len(lane.in_flight)
+            works = await self._claim(lane.target, room) if room else ()
+            for work in works:
+                task = asyncio.create_task(self._attempt(work))
+                lane.in_flight.add(task)
+                task.add_done_callback(lane.in_flight.discard)
+                task.add_done_callback(lambda _task: lane.nudge.set())
+            if len(works) < room or not room:
+                await self._sleep(lane.nudge, POLL_SECONDS)
+
+    async def _claim(self, target: str, room: int) -> Sequence[Work]:
+        try:
+            return await self._store.claim(target, room, LEASE)
+        except Deferred as error:
+            _log.warning("store.unavailable", target=target, reason=error.reason("en"))
+            await asyncio.sleep(POLL_SECONDS)
+            return ()
+
+    @staticmethod
+    async def _sleep(nudge: asyncio.Event, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await nudge.wait()
+        except TimeoutError:
+            pass
+
+    async def _housekeeping(self) -> None:
+        """Give back what dead workers held, wherever they ran."""
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_SECONDS)
+            try:
+                if await self._store.release(expired_at=self._clock()):
+                    for lane in self._lanes.values():
+                        lane.nudge.set()
+            except Deferred as error:
+                _log.warning("store.unavailable", reason=error.reason("en"))
+
+    # --- one attempt ----------------------------------------------------------------------------------------------
+
+    async def _attempt(self, work: Work) -> None:
+        """One claimed delivery, once. Ends in a committed change of state, or in nothing: then its lease runs out."""
+        try:
+            with metrics.ATTEMPT_SECONDS.labels(work.delivery.target).time():
+                async with asyncio.timeout(_ATTEMPT_SECONDS):
+                    if work.delivery.target.startswith(ROUTE_PREFIX):
+                        await self._process(work)
+                    else:
+                        await self._send(work)
+        except LostClaim:
+            _log.warning(log.LOST_CLAIM, **self._fields(work))
+        except Exception as error:  # noqa: BLE001 - the one place where any failure of an attempt is judged
+            await self._fail(work, error)
+
+    async def _process(self, work: Work) -> None:
+        route = self._route(work.delivery.target.removeprefix(ROUTE_PREFIX))
+        exchange = await self._work_on(work.message, lambda: route.process(work.message, self._clock()))
+        results = [self._owed_to_target(route, exchange, index, work) for index in range(len(exchange.to))]
+        await self._store.routed(work, results, exchange.taps, exchange.history)
+        self._report(log.ROUTED, work, outcome="routed", targets=[target.name for target in exchange.to])
+        for result in results:
+            self._nudge(result.target)
+
+    def _owed_to_target(self, route: Route, exchange: Exchange, index: int, work: Work) -> Owed:
+        target = exchange.to[index]
+        message = exchange.message.with_headers(**{RECEIVERS: " ".join(target.receivers)}) if target.receivers else exchange.message
+        return Owed(
+            route=route.name,
+            target=target.name,
+            owner=target.owner,
+            message=message,
+            order_key=work.delivery.order_key,
+            expires=self._clock() + (MAILBOX_LIFE if target.owner else route.retry.give_up),
+        )
+
+    def _route(self, name: str) -> Route:
+        route = self._routes.get(name)
+        if route is None:
+            # A route deleted with messages in flight: they wait for it, visibly, until they expire or an operator decides.
+            raise Deferred("route-missing", route=name)
+        return route
+
+    async def _send(self, work: Work) -> None:
+        adapter = self._endpoints.get(work.delivery.target)
+        if adapter is None:
+            raise Deferred("endpoint-missing", endpoint=work.delivery.target)
+        sent = await adapter.send(work.message)
+        answer = await self._store.finish(work, sent)
+        self._report(log.DELIVERED, work, outcome="delivered", code=answer.receipt.code)
+
+    async def _fail(self, work: Work, error: Exception) -> None:
+        """Every failure after acceptance: permanent ends it, transient is due again, expiry ends it too."""
+        reference = secrets.token_hex(6)
+        failure = Deferred("attempt-too-long") if isinstance(error, TimeoutError) else self._as_failure(error, reference)
+        try:
+            if isinstance(failure, Rejected):
+                await self._bury(work, Status.REJECTED, failure.code, failure.reasons)
+                return
+            retry_after = failure.retry_after if isinstance(failure, Deferred) else None
+            delivery = work.delivery
+            due = self._retry(delivery.route).next_due(delivery.attempt, self._clock(), delivery.expires, self._jitter(), retry_after)
+            if due is None:
+                await self._expire(work, failure)
+            else:
+                await self._store.defer(work, due, failure.code, failure.reasons)
+                self._report(log.DEFERRED, work, outcome="deferred", code=failure.code, reason=failure.reason("en"), due=due)
+        except LostClaim:
+            _log.warning(log.LOST_CLAIM, **self._fields(work))
+        except Deferred:
+            # The store itself fails: the lease runs out and the delivery is tried again.
+            _log.exception(log.UNEXPECTED, reference=reference, **self._fields(work))
+
+    async def _expire(self, work: Work, failure: BusError) -> None:
+        """Time is up. A failure that was our own bug ends as DEAD, so that an operator looks at it; a partner's as EXPIRED."""
+        status = Status.DEAD if failure.key == "bus-error" else Status.EXPIRED
+        attempts = work.delivery.attempt
+        reasons = {
+            language: text("receipt-expired", language, attempts=attempts, last=failure.reason(language)) for language in failure.reasons
+        }
+        await self._bury(work, status, "5.4.7", reasons)
+
+    async def _bury(self, work: Work, status: Status, code: str, reasons: Mapping[str, str]) -> None:
+        await self._store.bury(work, status, code, reasons)
+        self._report(log.BURIED, work, outcome=status.value.lower(), code=code, reason=reasons["en"])
+
+    def _retry(self, route: str) -> RetryPolicy:
+        known = self._routes.get(route)
+        return known.retry if known else RetryPolicy()
+
+    # --- small things -----------------------------------------------------------------------------------------------
+
+    @staticmethod
+    async def _work_on(message: Message, work: Callable[[], T]) -> T:
+        return await asyncio.to_thread(work) if len(message.body) > INLINE_BYTES else work()
+
+    @staticmethod
+    def _fields(work: Work) -> dict[str, object]:
+        delivery = work.delivery
+        return {
+            "message": delivery.message_id,
+            "delivery": delivery.id,
+            "route": delivery.route,
+            "target": delivery.target,
+            "attempt": delivery.attempt,
+        }
+
+    def _report(self, event: str, work: Work, *, outcome: str, **more: object) -> None:
+        """One log line and one metric for one change of state; the journal row was written by the store."""
+        metrics.DELIVERIES.labels(work.delivery.target, outcome).inc()
+        _log.info(event, **self._fields(work), **more)
+
+    async def replace_configuration(self, site: Site, endpoints: Mapping[str, Adapter], routes: Mapping[str, Route]) -> None:
+        """Swap the generation (SIGHUP): new adapters first, so that no door is ever closed; then the old ones stop."""
+        old = self._endpoints
+        self._site, self._endpoints, self._routes = site, endpoints, routes
+        for adapter in endpoints.values():
+            await adapter.start(self)
+        for target in [*(ROUTE_PREFIX + name for name in routes), *(n for n, a in endpoints.items() if a.features.sends)]:
+            if target not in self._lanes:
+                self._open_lane(target)
+        await asyncio.gather(*(adapter.stop() for adapter in old.values()))

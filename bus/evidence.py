@@ -1,0 +1,106 @@
+"""Evidence: receipts as signed XML, written and read.
+
+A receipt is ``{urn:govbus:receipt:v1}Receipt`` (schemas/receipt/v1/receipt.xsd), signed XAdES-B-B, enveloped
+(ETSI EN 319 132-1, section 6.3). Anyone who holds the site's certificate can verify it without us.
+
+``read`` raises Rejected: 5.7.x for a signature that does not hold or is not the site's, 5.6.x for what is no receipt. It looks at the
+octets that were signed and at nothing else. ``seal`` is called inside the store's transaction and must be quick: the text is put
+together by hand, the signature is all it costs.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from xml.sax.saxutils import escape
+
+from lxml import etree
+
+from bus import xmlio
+from bus.errors import LANGUAGES, Rejected
+from bus.keys import Signer
+from bus.receipt import Receipt, Status
+from bus.signature import xades
+
+NAMESPACE = "urn:govbus:receipt:v1"
+
+_XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
+#: A carriage return written as itself would be read back as a line feed (XML 1.0, section 2.11).
+_ESCAPES = {"\r": "&#13;"}
+#: Elements of a receipt in the schema's order, with the field each one holds; reasons and DocumentId are treated apart.
+_BEFORE_REASONS = (("Sender", "sender"), ("Recipient", "recipient"), ("Status", "status"), ("Code", "code"))
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The site's notary. ``trust`` tells whether a certificate (DER) is one of the site's own, past or present."""
+
+    signer: Signer
+    trust: Callable[[bytes], bool]
+    clock: Callable[[], datetime]
+
+    def seal(self, receipt: Receipt) -> bytes:
+        """The receipt as signed XML."""
+        return xades.sign(write(receipt), self.signer, self.clock())
+
+    def read(self, xml: bytes) -> Receipt:
+        """The receipt that these octets prove. Raises Rejected."""
+        verified = xades.verify(xml, self._trusted)
+        return parse(verified.octets)
+
+    def _trusted(self, certificate: bytes) -> bool:
+        if not self.trust(certificate):
+            raise Rejected("certificate-unknown", subject=f"SHA-256 {sha256(certificate).hexdigest()}")
+        return True
+
+
+def write(receipt: Receipt) -> bytes:
+    """The receipt as XML, not signed yet."""
+    parts = [_element("ReceiptId", receipt.id), _element("MessageId", receipt.message_id)]
+    if receipt.document_id:
+        parts.append(_element("DocumentId", receipt.document_id))
+    parts += [_element(name, getattr(receipt, field)) for name, field in _BEFORE_REASONS]
+    parts += [f'<Reason xml:lang="{language}">{_text(receipt.reasons[language])}</Reason>' for language in LANGUAGES]
+    parts += [_element("At", _time(receipt.at)), _element("Sha256", receipt.digest), _element("Previous", receipt.previous)]
+    return f'<Receipt xmlns="{NAMESPACE}">{"".join(parts)}</Receipt>'.encode()
+
+
+def _element(name: str, value: str) -> str:
+    return f"<{name}>{_text(value)}</{name}>"
+
+
+def _text(value: str) -> str:
+    return escape(value, _ESCAPES)
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def parse(octets: bytes) -> Receipt:
+    """The receipt in XML whose signature was verified. Raises Rejected 5.6.x."""
+    root = xmlio.parse(octets)
+    if root.tag != f"{{{NAMESPACE}}}Receipt":
+        raise Rejected("receipt-invalid", detail=str(root.tag))
+    try:
+        return _receipt(root)
+    except (KeyError, ValueError) as error:
+        raise Rejected("receipt-invalid", detail=str(error)) from error
+
+
+def _receipt(root: etree._Element) -> Receipt:
+    reasons = {reason.get(_XML_LANG, ""): reason.text or "" for reason in root.iterchildren(f"{{{NAMESPACE}}}Reason")}
+    values = {etree.QName(child).localname: child.text or "" for child in root.iterchildren("{*}*")}
+    return Receipt(
+        id=values["ReceiptId"],
+        message_id=values["MessageId"],
+        document_id=values.get("DocumentId", ""),
+        sender=values["Sender"],
+        recipient=values["Recipient"],
+        status=Status(values["Status"]),
+        code=values["Code"],
+        reasons={language: reasons[language] for language in LANGUAGES},
+        at=datetime.fromisoformat(values["At"]),
+        digest=values["Sha256"],
+        previous=values["Previous"],
+    )

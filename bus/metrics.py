@@ -1,0 +1,19 @@
+"""Prometheus metrics, all of them, each with its sentence. Labels are names from routes.yaml and codes: never ids, never content."""
+
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_latest
+
+ACCEPTED = Counter("govbus_messages_accepted_total", "Messages accepted for good.", ["route"])
+REFUSED = Counter("govbus_messages_refused_total", "Messages refused at the door.", ["endpoint", "code"])
+DELIVERIES = Counter("govbus_attempts_total", "Deliveries by what became of an attempt.", ["target", "outcome"])
+BACKLOG = Gauge("govbus_backlog", "Deliveries standing in a state.", ["target", "state"])
+OLDEST = Gauge("govbus_oldest_delivery_seconds", "Age of the oldest delivery that stands in a state.", ["target", "state"])
+ATTEMPT_SECONDS = Histogram(
+    "govbus_attempt_seconds", "Time one attempt took.", ["target"], buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300)
+)
+BYTES_IN_FLIGHT = Gauge("govbus_door_bytes_in_flight", "Request bytes held in memory at the door.")
+CERTIFICATE_DAYS = Gauge("govbus_certificate_days_left", "Days until a certificate expires.", ["name"])
+
+
+def text() -> bytes:
+    """The exposition format, version 0.0.4."""
+    return generate_latest(REGISTRY)

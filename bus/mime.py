@@ -1,0 +1,195 @@
+"""MIME: media types, and the multipart/related packages that SOAP with attachments travels in.
+
+``media_type`` reads a Content-Type, ``related`` cuts a package into its root and its parts by Content-ID, ``package`` writes one.
+
+Promise: every byte of a package is either in a part that is returned or was required by the grammar. What the reader cannot account
+for (text before the first boundary, a missing closing boundary, a second part of the same name) is refused, never dropped: the
+standard library's ``email`` accepts a truncated package and loses the rest of it.
+
+Raises Rejected ``mime-invalid`` with what is wrong.
+
+Standards: RFC 2045 and 2046 (5.1, 5.1.1 boundaries; 6 transfer encodings), RFC 2387 (multipart/related), RFC 2392 (cid URLs).
+"""
+
+import binascii
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import pybase64
+
+from bus.errors import Rejected
+
+#: Parts in one package. The largest seen in the field carried 40 files.
+MOST_PARTS = 100
+#: Octets of one part's header. Real ones are under 500.
+MOST_HEADER = 8192
+
+_PARAMETER = re.compile(r';\s*([A-Za-z0-9!#$&^_.+*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))')
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
+_BLANK_LINE = re.compile(rb"\r?\n\r?\n|\A\r?\n")
+_END_OF_DELIMITER = re.compile(rb"(--)?[ \t]*(\r?\n|\Z)")
+_FOLD = re.compile(r"\r?\n[ \t]+")
+_WHITE_SPACE = b" \t\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaType:
+    """A Content-Type: ``name`` in lower case, ``parameters`` with lower-case names and unquoted values."""
+
+    name: str
+    parameters: Mapping[str, str]
+
+    def parameter(self, name: str) -> str:
+        """The parameter's value, or ""."""
+        return self.parameters.get(name, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part: its media type, its Content-ID (without brackets, percent-decoded; "" if none) and its decoded octets."""
+
+    media: MediaType
+    content_id: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Related:
+    """A multipart/related package: the root part, and every other part's octets by Content-ID."""
+
+    root: Part
+    parts: Mapping[str, bytes]
+
+
+def media_type(value: str) -> MediaType:
+    """Read a Content-Type value as lenient as real clients need: odd quotes, spaces and stray semicolons are forgiven."""
+    name, semicolon, rest = value.partition(";")
+    found = _PARAMETER.findall(semicolon + rest)
+    parameters = {key.lower(): re.sub(r"\\(.)", r"\1", quoted) if quoted else plain.strip().strip("'") for key, quoted, plain in found}
+    return MediaType(name.strip().lower(), parameters)
+
+
+def content_id(value: str) -> str:
+    """The comparable form of a Content-ID header or of what follows ``cid:``: no angle brackets, percent-encoding undone."""
+    return unquote(value.strip().removeprefix("<").removesuffix(">"))
+
+
+def related(media: MediaType, body: bytes) -> Related:
+    """Cut a multipart/related body into its root (``start``, else the first part) and the other parts."""
+    cut = [_part(chunk) for chunk in _chunks(body, _boundary(media))]
+    start = content_id(media.parameter("start"))
+    root = next((part for part in cut if part.content_id == start), None) if start else cut[0]
+    if root is None:
+        raise _invalid(f"no part has the Content-ID <{start}> that 'start' names")
+    parts: dict[str, bytes] = {}
+    for part in cut:
+        if part is root:
+            continue
+        if not part.content_id:
+            raise _invalid("a part beside the root has no Content-ID")
+        if part.content_id in parts or part.content_id == root.content_id:
+            raise _invalid(f"two parts have the Content-ID <{part.content_id}>")
+        parts[part.content_id] = part.data
+    return Related(root, parts)
+
+
+def package(root: bytes, root_type: str, start_info: str, parts: Mapping[str, bytes]) -> tuple[str, bytes]:
+    """Write an XOP package (binary parts, no transfer encoding): its Content-Type and its body."""
+    boundary = f"govbus-{secrets.token_hex(16)}"
+    pieces = [_heading(boundary, root_type, "root@govbus"), root]
+    for name, data in parts.items():
+        pieces += [b"\r\n", _heading(boundary, "application/octet-stream", name), data]
+    pieces.append(f"\r\n--{boundary}--\r\n".encode())
+    content_type = f'multipart/related; boundary="{boundary}"; type="application/xop+xml"; start="<root@govbus>"; start-info="{start_info}"'
+    return content_type, b"".join(pieces)
+
+
+def _heading(boundary: str, content_type: str, name: str) -> bytes:
+    lines = (f"--{boundary}", f"Content-Type: {content_type}", "Content-Transfer-Encoding: binary", f"Content-ID: <{name}>", "", "")
+    return "\r\n".join(lines).encode()
+
+
+def _invalid(detail: str) -> Rejected:
+    return Rejected("mime-invalid", detail=detail)
+
+
+def _boundary(media: MediaType) -> bytes:
+    boundary = media.parameter("boundary")
+    if not _BOUNDARY.fullmatch(boundary):
+        raise _invalid("the Content-Type has no usable 'boundary'")
+    return b"--" + boundary.encode()
+
+
+def _chunks(body: bytes, delimiter: bytes) -> list[bytes]:
+    """What stands between the delimiter lines, header and all; without the line end that belongs to the next delimiter."""
+    chunks: list[bytes] = []
+    begin = -1
+    position = 0
+    while (position := body.find(delimiter, position)) >= 0:
+        line = _END_OF_DELIMITER.match(body, position + len(delimiter))
+        if line is None or body[max(position - 1, 0) : position] not in (b"", b"\n"):
+            # The same octets within a part, or a longer boundary that begins alike.
+            position += len(delimiter)
+            continue
+        if begin >= 0:
+            chunks.append(body[begin : _before_line_end(body, position)])
+        elif body[:position].strip(_WHITE_SPACE):
+            raise _invalid("there is content before the first boundary: the Content-Type names another one")
+        if line[1]:
+            return _closed(chunks, body[line.end() :])
+        if len(chunks) == MOST_PARTS:
+            raise _invalid(f"more than {MOST_PARTS} parts")
+        begin = position = line.end()
+    raise _invalid("the boundary is nowhere in the body" if begin < 0 else "the closing boundary is missing: the package is cut short")
+
+
+def _closed(chunks: list[bytes], epilogue: bytes) -> list[bytes]:
+    if epilogue.strip(_WHITE_SPACE):
+        raise _invalid("there is content after the closing boundary")
+    if not chunks:
+        raise _invalid("the package has no parts")
+    return chunks
+
+
+def _before_line_end(body: bytes, position: int) -> int:
+    return position - 2 if body[position - 2 : position] == b"\r\n" else position - 1
+
+
+def _part(chunk: bytes) -> Part:
+    blank = _BLANK_LINE.search(chunk, 0, MOST_HEADER)
+    if blank is None:
+        raise _invalid(f"a part's header does not end within {MOST_HEADER} octets")
+    headers = _headers(chunk[: blank.start()])
+    media = media_type(headers.get("content-type", "text/plain"))
+    if media.name.startswith("multipart/"):
+        raise _invalid("a package within a package is not accepted")
+    data = _decoded(chunk[blank.end() :], headers.get("content-transfer-encoding", "binary").strip().lower())
+    return Part(media, content_id(headers.get("content-id", "")), data)
+
+
+def _headers(raw: bytes) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for line in _FOLD.sub(" ", raw.decode("utf-8", "replace")).splitlines():
+        name, colon, value = line.partition(":")
+        key = name.strip().lower()
+        if not colon or key in headers:
+            raise _invalid(f"a part's header line '{line[:60]}' is malformed or repeated")
+        headers[key] = value.strip()
+    return headers
+
+
+def _decoded(data: bytes, encoding: str) -> bytes:
+    """Undo the transfer encoding. SOAP::Lite and others send binary files as base64, text as quoted-printable."""
+    if encoding in {"binary", "8bit", "7bit", ""}:
+        return data
+    if encoding == "quoted-printable":
+        return binascii.a2b_qp(data)
+    if encoding != "base64":
+        raise _invalid(f"Content-Transfer-Encoding '{encoding}' is unknown")
+    try:
+        return pybase64.b64decode(data.translate(None, _WHITE_SPACE), validate=True)
+    except binascii.Error as error:
+        raise _invalid("a part's base64 is damaged") from error

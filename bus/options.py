@@ -1,0 +1,93 @@
+"""The words that options in routes.yaml are written in: pydantic types which say what a value means and check it when a site is loaded.
+
+A step or adapter declares ``schema: SchemaFile`` or ``poll: Duration`` and is given a value that exists and works. What a value is
+checked against (files, keys, partners) is the validation context, a ``Surroundings``; without one only the form is checked.
+
+Raises ``ValueError`` with cause and cure, which ``config`` reports at the value's own line and column.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema
+
+from bus.errors import suggestion
+from bus.organisations import well_formed
+from bus.schemas import Library
+from bus.xpath import XPath
+
+__all__ = ["ContractFile", "Duration", "KeyName", "Model", "OrganCode", "PartnerName", "SchemaFile", "Stylesheet", "Surroundings", "XPath"]
+
+
+class Model(BaseModel):
+    """Base of every options model: keys it does not declare are mistakes; a key ``order_by`` is written ``order-by``."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, arbitrary_types_allowed=True, populate_by_name=True, alias_generator=lambda name: name.replace("_", "-")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What there is for options to name: files of the library, our own keys, partners."""
+
+    library: Library
+    keys: frozenset[str]
+    partners: frozenset[str]
+
+
+def _among(what: str, known: Callable[[Surroundings], frozenset[str]]) -> AfterValidator:
+    """The value must be one of the names that the site has."""
+
+    def check(value: str, info: ValidationInfo) -> str:
+        if isinstance(info.context, Surroundings) and value not in known(info.context):
+            raise ValueError(f"unknown {what} {value!r}{suggestion(value, known(info.context))}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _file(what: str, use: Callable[[Library, str], object]) -> AfterValidator:
+    """The value must be a file under ``schemas/`` that can be used."""
+
+    def check(value: str, info: ValidationInfo) -> str:
+        if isinstance(info.context, Surroundings):
+            try:
+                use(info.context.library, value)
+            except FileNotFoundError as error:
+                raise ValueError(f"{what} {error}") from None
+        return value
+
+    return AfterValidator(check)
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+
+
+def duration(value: object) -> object:
+    """``30s``, ``1h``, ``5d`` as a timedelta."""
+    if not isinstance(value, str):
+        return value
+    found = _DURATION.fullmatch(value)
+    if found is None:
+        raise ValueError(f"{value!r} is not a duration; write a number and one of ms, s, m, h, d, such as 30s, 1h or 5d")
+    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+
+
+def _organ(value: str) -> str:
+    if not well_formed(value):
+        raise ValueError(f"{value!r} is not an organisation code, such as 000.00.00.G22 or G22")
+    return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(duration), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})]
+OrganCode = Annotated[str, AfterValidator(_organ)]
+KeyName = Annotated[str, _among("key", lambda site: site.keys)]
+PartnerName = Annotated[str, _among("partner", lambda site: site.partners)]
+SchemaFile = Annotated[str, _file("schema", Library.schema)]
+Stylesheet = Annotated[str, _file("stylesheet", Library.stylesheet)]
+ContractFile = Annotated[str, _file("contract", Library.path)]

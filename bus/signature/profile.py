@@ -1,0 +1,80 @@
+"""The profile: every algorithm and namespace that a signature may use, and what a verification returns.
+
+Allow-lists, so that what is not here is refused (``algorithm-refused``, 5.7.6): SHA-1, HMAC, inclusive C14N, XPath, XSLT, base64 and
+STR-Transform among them. Raises through its callers: ``signature-invalid`` (5.7.7).
+
+Standards: XML Signature 1.1; RFC 9231 (algorithm names); Exclusive XML Canonicalization 1.0; ETSI TS 119 312 (sizes, hashes).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Generic, TypeVar
+
+from cryptography.hazmat.primitives import hashes
+
+from bus.errors import Rejected
+
+T = TypeVar("T")
+
+DS = "http://www.w3.org/2000/09/xmldsig#"
+EXC_C14N = "http://www.w3.org/2001/10/xml-exc-c14n#"
+ENVELOPED = DS + "enveloped-signature"
+XADES = "http://uri.etsi.org/01903/v1.3.2#"
+SIGNED_PROPERTIES_TYPE = "http://uri.etsi.org/01903#SignedProperties"
+_OASIS = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-"
+WSSE = _OASIS + "wssecurity-secext-1.0.xsd"
+WSU = _OASIS + "wssecurity-utility-1.0.xsd"
+X509_TOKEN = _OASIS + "x509-token-profile-1.0#"
+BASE64_BINARY = _OASIS + "soap-message-security-1.0#Base64Binary"
+USERNAME_TOKEN = _OASIS + "username-token-profile-1.0#"
+SOAP_ENVELOPES = ("http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope")
+
+_MORE = "http://www.w3.org/2001/04/xmldsig-more#"
+_ENC = "http://www.w3.org/2001/04/xmlenc#"
+SHA256 = _ENC + "sha256"
+#: Digest algorithms, by the name that hashlib knows.
+DIGESTS: Mapping[str, str] = MappingProxyType({SHA256: "sha256", _MORE + "sha384": "sha384", _ENC + "sha512": "sha512"})
+#: Signature algorithms: the key's family and the hash.
+SIGNATURES: Mapping[str, tuple[str, hashes.HashAlgorithm]] = MappingProxyType(
+    {
+        _MORE + "rsa-sha256": ("rsa", hashes.SHA256()),
+        _MORE + "rsa-sha384": ("rsa", hashes.SHA384()),
+        _MORE + "rsa-sha512": ("rsa", hashes.SHA512()),
+        _MORE + "ecdsa-sha256": ("ec", hashes.SHA256()),
+        _MORE + "ecdsa-sha384": ("ec", hashes.SHA384()),
+    }
+)
+LEAST_RSA_BITS = 2048
+LEAST_EC_BITS = 256
+#: Body, Timestamp, token and a handful of WS-Addressing headers; more is an attempt at our CPU.
+MOST_REFERENCES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Verified(Generic[T]):
+    """What a signature proved.
+
+    ``octets``       the canonical octets that were signed: the document without its signature, or the SOAP Body
+    ``certificate``  the signer's certificate (DER), trusted
+    ``identity``     what the trust callable said about it
+    ``signed_at``    the time the signer states, or None where it states none
+    """
+
+    octets: bytes
+    certificate: bytes
+    identity: T
+    signed_at: datetime | None = None
+
+
+def invalid(check: str) -> Rejected:
+    """The refusal that names the check that failed."""
+    return Rejected("signature-invalid", check=check)
+
+
+def algorithm(table: Mapping[str, T], uri: str) -> T:
+    """The table's entry for ``uri``; refuses what is not in it."""
+    if uri not in table:
+        raise Rejected("algorithm-refused", algorithm=uri[:200])
+    return table[uri]

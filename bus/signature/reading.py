@@ -1,0 +1,239 @@
+"""One ds:Signature read by a strict grammar, and its two checks: digests and signature value.
+
+The grammar is XML Signature's with everything optional and dangerous left out: exactly one SignedInfo and SignatureValue, at most one
+KeyInfo, at most ten references, no attribute that is not named here, and only exclusive C14N and the enveloped-signature transform.
+Raises Rejected: ``signature-invalid`` or ``algorithm-refused``.
+
+Standards: XML Signature 1.1 sections 4 and 6; XML Signature Best Practices (references before content, no transforms but these).
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from lxml import etree
+
+from bus.signature.profile import (
+    DIGESTS,
+    DS,
+    ENVELOPED,
+    EXC_C14N,
+    LEAST_EC_BITS,
+    LEAST_RSA_BITS,
+    MOST_REFERENCES,
+    SIGNATURES,
+    WSU,
+    algorithm,
+    invalid,
+)
+from bus.xmlio import canonicalize
+
+_XML_ID = "{http://www.w3.org/XML/1998/namespace}id"
+#: The attributes that a reference may resolve by.
+_REGISTERED = (f"{{{WSU}}}Id", "Id", _XML_ID)
+#: Those that any verifier might resolve by: a referenced value must be unique among all of them.
+_IDS = etree.XPath("//*[@wsu:Id or @Id or @xml:id or @ID or @id]", namespaces={"wsu": WSU})
+_ANY_ID = (*_REGISTERED, "ID", "id")
+#: libxml2 goes through the list at every element: without a bound, a hostile list makes canonicalisation quadratic.
+_MOST_PREFIXES = 64
+_PREFIX_LIST = f"{{{EXC_C14N}}}InclusiveNamespaces"
+
+
+def ds(name: str) -> str:
+    """``name`` in the XML-DSig namespace."""
+    return f"{{{DS}}}{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A ds:Reference. ``prefixes``: its exclusive C14N's InclusiveNamespaces; ``digest`` as hashlib names it."""
+
+    uri: str
+    type: str
+    enveloped: bool
+    prefixes: tuple[str, ...]
+    digest: str
+    value: bytes
+
+    def check(self, octets: bytes) -> None:
+        """Refuse ``octets`` that do not have this reference's digest."""
+        if not hmac.compare_digest(hashlib.new(self.digest, octets).digest(), self.value):
+            raise invalid(f"the digest of {self.uri or 'the document'} differs: the content was changed")
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A ds:Signature's parts; nothing is verified yet."""
+
+    element: etree._Element
+    signed_info: etree._Element
+    prefixes: tuple[str, ...]
+    method: str
+    references: tuple[Reference, ...]
+    value: bytes
+    key_info: etree._Element
+    objects: tuple[etree._Element, ...]
+
+    def check_value(self, certificate: bytes) -> None:
+        """Refuse a SignatureValue that is not this certificate's key's over SignedInfo. The caller has trusted the certificate."""
+        family, digest = algorithm(SIGNATURES, self.method)
+        key = _public_key(certificate)
+        octets = canonicalize(self.signed_info, inclusive_prefixes=self.prefixes)
+        try:
+            if isinstance(key, rsa.RSAPublicKey) and family == "rsa":
+                key.verify(self.value, octets, padding.PKCS1v15(), digest)
+            elif isinstance(key, ec.EllipticCurvePublicKey) and family == "ec":
+                key.verify(_ecdsa(self.value, key), octets, ec.ECDSA(digest))
+            else:
+                raise invalid("the signature algorithm does not fit the certificate's key")
+        except InvalidSignature:
+            raise invalid("SignatureValue does not fit SignedInfo and the certificate's key") from None
+
+
+def read(element: etree._Element) -> Signature:
+    """The parts of a ds:Signature; refuses whatever the profile does not know."""
+    _attributes(element, ("Id",))
+    children = list(element)
+    head, objects = children[:3], children[3:]
+    if [child.tag for child in head] != [ds("SignedInfo"), ds("SignatureValue"), ds("KeyInfo")]:
+        raise invalid("Signature must hold SignedInfo, SignatureValue and KeyInfo, one each and in this order")
+    if any(child.tag != ds("Object") for child in objects):
+        raise invalid("Signature holds something else than Object after KeyInfo")
+    info, value, key_info = head
+    prefixes, method, references = _signed_info(info)
+    return Signature(element, info, prefixes, method, references, decoded(value), key_info, tuple(objects))
+
+
+def canonical(reference: Reference, element: etree._Element) -> bytes:
+    """The octets of ``element`` that ``reference`` covers, its digest checked."""
+    octets = canonicalize(element, inclusive_prefixes=reference.prefixes)
+    reference.check(octets)
+    return octets
+
+
+def resolve(root: etree._Element, references: Collection[Reference], allowed: Collection[etree._Element]) -> list[etree._Element]:
+    """The element each reference points at: one of ``allowed``, by a value of wsu:Id, Id or xml:id that is unique in the document."""
+    holders: dict[str, set[etree._Element]] = {}
+    for holder in _IDS(root):  # type: ignore[union-attr]
+        for name in _ANY_ID:
+            value = holder.get(name)  # type: ignore[union-attr]
+            if value is not None:
+                holders.setdefault(value, set()).add(holder)  # type: ignore[arg-type]
+                if len(holders[value]) > 1 and name in (_REGISTERED[0], _XML_ID):
+                    raise invalid(f"the Id {value[:80]!r} occurs twice")
+    return [_resolved(reference.uri, holders, allowed) for reference in references]
+
+
+def expect(element: etree._Element, *names: str) -> list[etree._Element]:
+    """The element's children, which must have exactly these tags."""
+    children = list(element)
+    if tuple(child.tag for child in children) != names:
+        wanted = ", ".join(etree.QName(name).localname for name in names)
+        raise invalid(f"{etree.QName(element).localname} must hold exactly {wanted}")
+    return children
+
+
+def decoded(element: etree._Element) -> bytes:
+    """The element's base64 content; white space is allowed, anything else that is not base64 is not."""
+    text = "".join((element.text or "").split())
+    try:
+        octets = base64.b64decode(text.encode(), validate=True)
+    except (binascii.Error, ValueError):
+        octets = b""
+    if not octets or len(element):
+        raise invalid(f"{etree.QName(element).localname} is not base64")
+    return octets
+
+
+def _resolved(uri: str, holders: dict[str, set[etree._Element]], allowed: Collection[etree._Element]) -> etree._Element:
+    if not uri.startswith("#") or len(uri) == 1:
+        raise invalid(f"the reference {uri[:80]!r} does not name an element of this document by its Id")
+    found = holders.get(uri[1:], set())
+    if len(found) > 1:
+        raise invalid(f"the Id {uri[1:][:80]!r} occurs twice")
+    target = next(iter(found), None)
+    if target is None or target not in allowed or uri[1:] not in {target.get(name) for name in _REGISTERED}:
+        raise invalid(f"the reference {uri[:80]!r} points at nothing that may be signed here")
+    return target
+
+
+def _signed_info(element: etree._Element) -> tuple[tuple[str, ...], str, tuple[Reference, ...]]:
+    _attributes(element, ("Id",))
+    children = list(element)
+    if [child.tag for child in children[:2]] != [ds("CanonicalizationMethod"), ds("SignatureMethod")]:
+        raise invalid("SignedInfo must begin with CanonicalizationMethod and SignatureMethod")
+    references = children[2:]
+    if not 1 <= len(references) <= MOST_REFERENCES or any(child.tag != ds("Reference") for child in references):
+        raise invalid(f"SignedInfo must hold 1 to {MOST_REFERENCES} Reference elements and nothing else after them")
+    canonicalization, method = children[:2]
+    _attributes(method, ("Algorithm",))
+    algorithm(SIGNATURES, method.get("Algorithm", ""))
+    expect(method)
+    return _exclusive(canonicalization), method.get("Algorithm", ""), tuple(_reference(child) for child in references)
+
+
+def _reference(element: etree._Element) -> Reference:
+    _attributes(element, ("Id", "Type", "URI"))
+    if "URI" not in element.attrib:
+        raise invalid("a Reference has no URI")
+    transforms, method, value = expect(element, ds("Transforms"), ds("DigestMethod"), ds("DigestValue"))
+    _attributes(method, ("Algorithm",))
+    digest = algorithm(DIGESTS, method.get("Algorithm", ""))
+    expect(method)
+    steps = list(transforms)
+    enveloped = bool(steps) and steps[0].get("Algorithm") == ENVELOPED
+    if enveloped:
+        _attributes(steps[0], ("Algorithm",))
+        expect(steps.pop(0))
+    if len(steps) != 1 or steps[0].tag != ds("Transform"):
+        raise invalid("Transforms must end with exclusive C14N, after enveloped-signature at most")
+    return Reference(element.get("URI", ""), element.get("Type", ""), enveloped, _exclusive(steps[0]), digest, decoded(value))
+
+
+def _exclusive(element: etree._Element) -> tuple[str, ...]:
+    """The PrefixList of an exclusive C14N method or transform; refuses every other algorithm."""
+    _attributes(element, ("Algorithm",))
+    algorithm({EXC_C14N: ()}, element.get("Algorithm", ""))
+    if not len(element):
+        return ()
+    (inclusive,) = expect(element, _PREFIX_LIST)
+    _attributes(inclusive, ("PrefixList",))
+    prefixes = tuple(dict.fromkeys(inclusive.get("PrefixList", "").split()))
+    if len(prefixes) > _MOST_PREFIXES:
+        raise invalid(f"a PrefixList names more than {_MOST_PREFIXES} prefixes")
+    return prefixes
+
+
+def _attributes(element: etree._Element, allowed: tuple[str, ...]) -> None:
+    for name in element.attrib:
+        if name not in allowed:
+            raise invalid(f"{etree.QName(element).localname} has an attribute {etree.QName(name).localname[:80]!r} that is not known here")
+
+
+@lru_cache(maxsize=1024)
+def _public_key(certificate: bytes) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
+    try:
+        key = x509.load_der_x509_certificate(certificate).public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        raise invalid("the certificate's key cannot be read") from None
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= LEAST_RSA_BITS:
+        return key
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size >= LEAST_EC_BITS:
+        return key
+    raise invalid(f"the certificate's key is weak or of an unknown kind (RSA from {LEAST_RSA_BITS} bits, EC from {LEAST_EC_BITS})")
+
+
+def _ecdsa(value: bytes, key: ec.EllipticCurvePublicKey) -> bytes:
+    """XML-DSig's r and s side by side as the DER that the library verifies (RFC 9231 section 2.3.6)."""
+    size = (key.key_size + 7) // 8
+    if len(value) != 2 * size:
+        raise InvalidSignature
+    return encode_dss_signature(int.from_bytes(value[:size], "big"), int.from_bytes(value[size:], "big"))

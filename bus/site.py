@@ -1,0 +1,48 @@
+"""Site: what one installation is, as steps and adapters see it. Built by ``config.py``; read-only afterwards."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from bus.keys import Keyring
+from bus.organisations import CodeBook
+from bus.schemas import Library
+
+#: Returns the time now, aware, UTC. Injected everywhere, so that tests and the simulation own the clock.
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Partner:
+    """An organisation that may connect. ``codes``: all its organisation codes, the first being the one we write."""
+
+    name: str
+    codes: tuple[str, ...]
+    trust: str = ""
+    password: str = ""
+
+    def speaks_for(self, organ: str) -> bool:
+        """Whether ``organ`` is one of this partner's codes."""
+        return organ in self.codes
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """``root`` holds routes.yaml, schemas/ and certs/; ``organisation`` is our own code; ``key`` the signing key's name (``own/bus``)."""
+
+    root: Path
+    organisation: str
+    name: str
+    key: str
+    partners: Mapping[str, Partner]
+    keyring: Keyring
+    library: Library
+    organisations: CodeBook
+    clock: Clock
+    environment: Mapping[str, str]
+
+    def partner_of(self, organ: str) -> Partner | None:
+        """The partner one of whose codes, or of whose codes' other forms in the code book, is ``organ``."""
+        same = {organ, *self.organisations.aliases(organ)}
+        return next((partner for partner in self.partners.values() if same.intersection(partner.codes)), None)

@@ -1,0 +1,71 @@
+"""Authorize: the message may come from who sent it, and its receivers exist (EIP *Message Filter*).
+
+``sender``: every code the XPath finds must be one of the partner's that was authenticated at the door, in any form of the code.
+``receivers``: every code the XPath finds must be a partner's, or stand in the code book today.
+
+Belongs into ``gate``. Raises Rejected ``sender-not-authorised`` (5.7.1), ``receiver-unknown`` (5.1.1), ``receiver-missing``
+(5.1.3), ``receiver-closed`` (5.1.6).
+"""
+
+from datetime import date
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from bus import views
+from bus.edxml.model import VIETNAM
+from bus.errors import Rejected
+from bus.exchange import Exchange, Step
+from bus.message import SENDER
+from bus.options import Model, XPath
+from bus.site import Site
+
+
+class Options(Model):
+    """At least one of the two."""
+
+    sender: XPath | None = Field(None, description="finds the sender's codes, such as From/OrganId")
+    receivers: XPath | None = Field(None, description="finds the receivers' codes, such as To/OrganId")
+
+    @model_validator(mode="after")
+    def _one_at_least(self) -> Self:
+        if self.sender is None and self.receivers is None:
+            raise ValueError("'authorize' needs 'sender', 'receivers' or both")
+        return self
+
+
+def build(options: Options, site: Site) -> Step:
+    """The step for one place in routes.yaml."""
+
+    def authorize(exchange: Exchange) -> Exchange:
+        view = views.of(exchange.message, site)
+        if options.sender:
+            _check_sender(options.sender.strings(view), exchange.message.header(SENDER), site)
+        if options.receivers:
+            _check_receivers(options.receivers.strings(view), exchange.now.astimezone(VIETNAM).date(), site)
+        return exchange.with_note("authorize")
+
+    return authorize
+
+
+def _check_sender(codes: tuple[str, ...], partner: str, site: Site) -> None:
+    for code in codes or ("",):
+        speaker = site.partner_of(code) if code else None
+        if speaker is None or speaker.name != partner:
+            raise Rejected("sender-not-authorised", partner=partner, organ=code)
+
+
+def _check_receivers(codes: tuple[str, ...], today: date, site: Site) -> None:
+    if not codes:
+        raise Rejected("receiver-missing")
+    for code in codes:
+        if site.partner_of(code) is None and not site.organisations.known(code, today):
+            raise _unknown(code, today, site)
+
+
+def _unknown(code: str, today: date, site: Site) -> Rejected:
+    """A code that was closed says who took over, so that the sender need not search."""
+    successor = site.organisations.current(code, today)
+    if successor != code:
+        return Rejected("receiver-closed", receiver=code, successor=successor)
+    return Rejected("receiver-unknown", receiver=code)

@@ -1,0 +1,42 @@
+"""Verify: the document carries a valid enveloped signature of a trusted partner; only the signed octets go on.
+
+What continues is exactly what the signature covers, canonical and without the signature, so that no later step can be shown anything
+else (signature wrapping has nowhere to hide). The signature itself stays with the message as it was accepted.
+
+``by: sender`` (default) demands that the signer is the partner that sent it; ``by: partner`` takes any partner's signature. Raises
+Rejected 5.7.x: ``signature-invalid``, ``algorithm-refused``, ``certificate-…``, ``signer-not-sender``.
+"""
+
+from typing import Literal
+
+from pydantic import Field
+
+from bus.errors import Rejected
+from bus.exchange import Exchange, Step
+from bus.message import SENDER
+from bus.options import Model
+from bus.signature import xades, xmldsig
+from bus.site import Site
+
+_PROFILES = {"xades": xades.verify, "xmldsig": xmldsig.verify_enveloped}
+
+
+class Options(Model):
+    """Whose signature, in which form."""
+
+    profile: Literal["xades", "xmldsig"] = Field("xades", description="form of the signature")
+    by: Literal["sender", "partner"] = Field("sender", description="whose: the sending partner's, or any partner's")
+
+
+def build(options: Options, site: Site) -> Step:
+    """The step for one place in routes.yaml."""
+    verify_document = _PROFILES[options.profile]
+
+    def verify(exchange: Exchange) -> Exchange:
+        verified = verify_document(exchange.message.body, lambda certificate: site.keyring.identify(certificate, exchange.now))
+        sender = exchange.message.header(SENDER)
+        if options.by == "sender" and verified.identity != sender:
+            raise Rejected("signer-not-sender", signer=verified.identity, partner=sender)
+        return exchange.with_body(verified.octets, f"verify {options.profile} {verified.identity}")
+
+    return verify

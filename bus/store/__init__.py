@@ -1,0 +1,20 @@
+"""The store: messages, deliveries, receipts, idempotency keys and the hash-chained journal, in one SQL database (D1).
+
+Reading order
+    ``tables``       what is kept, column by column          ``dialect``      what differs between databases
+    ``writer``       group commit: one thread, one fsync     ``transaction``  a unit's view: the connection and the chain's end
+    ``debts``        how a delivery begins and changes       ``issuing``      how a receipt is written
+    ``accepting`` ``working`` ``mailbox`` ``operating``      the units of work: each change of state is one function
+    ``blobs``        octets by digest                        ``standing`` ``readers``   questions
+    ``store``        all of it behind one class
+
+Words: a *unit* is one change of state, a function of a Transaction; a *debt* is a delivery that is owed; a *chain* is the journal of one
+writer; a message's *standing* is where the worst of its deliveries is.
+"""
+
+from bus.store.model import LostClaim, Owed, Work
+from bus.store.readers import Found, Gauge, Story
+from bus.store.standing import Standing
+from bus.store.store import Store
+
+__all__ = ["Found", "Gauge", "LostClaim", "Owed", "Standing", "Store", "Story", "Work"]

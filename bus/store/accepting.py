@@ -1,0 +1,64 @@
+"""Taking messages in: the idempotent receiver, and refusals (D2)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from bus.endpoint import Answer
+from bus.errors import Rejected
+from bus.message import DOCUMENT_ID, ENDPOINT, FROM, KIND, KIND_OTHER, RECEIVERS, SENDER, SENDER_MESSAGE_ID, SUBJECT, Message
+from bus.receipt import Status
+from bus.store import blobs, debts, issuing
+from bus.store.debts import Subject
+from bus.store.model import Owed
+from bus.store.tables import canonical, fingerprint, messages, stamp
+from bus.store.transaction import Transaction
+
+
+def accept(tx: Transaction, message: Message, owed: Owed, receipts_to: str) -> Answer:
+    """Take responsibility for a message: its row and octets, the debt to its route, and the receipt ACCEPTED.
+
+    The same key and content again gives the first receipt; the same key with other content raises Rejected 5.6.9.
+    """
+    row = _row(tx, message, owed, receipts_to)
+    same = sa.and_(messages.c.sender == row["sender"], messages.c.sender_key == row["sender_key"])
+    known = tx.connection.execute(sa.select(messages.c.id, messages.c.digest).where(same)).one_or_none()
+    if known is not None:
+        if known.digest != row["digest"]:
+            raise Rejected("content-differs", message=row["public_id"])
+        return issuing.accepted(tx, known.id)
+    tx.connection.execute(messages.insert(), row)
+    if owed.message.digest != message.digest:
+        blobs.keep(tx.connection, message.digest, message.body)
+    subject = Subject.of(row)
+    entry = debts.owe(tx, subject, owed, owed.message.digest)
+    said = issuing.statement(Status.ACCEPTED, "receipt-accepted", None, recipient=tx.context.organisation)
+    return issuing.issue(tx, subject, said, {"message": fingerprint(row), "owed": [entry]})
+
+
+def _row(tx: Transaction, message: Message, owed: Owed, receipts_to: str) -> dict[str, Any]:
+    given, sender = message.header(SENDER_MESSAGE_ID), message.header(SENDER)
+    return {
+        "id": message.id,
+        "public_id": given or message.id,
+        "sender": sender,
+        "sender_key": given or f"sha256:{message.digest}",
+        "endpoint": message.header(ENDPOINT),
+        "route": owed.route,
+        "kind": message.header(KIND) or KIND_OTHER,
+        "organ": message.header(FROM) or sender,
+        "receivers": message.header(RECEIVERS),
+        "document_id": message.header(DOCUMENT_ID),
+        "subject": message.header(SUBJECT),
+        "digest": message.digest,
+        "size": len(message.body),
+        "headers": canonical(message.headers),
+        "receipts_to": receipts_to,
+        "accepted": stamp(tx.now),
+    }
+
+
+def refuse(tx: Transaction, message_id: str, detail: Mapping[str, Any]) -> None:
+    """Journal a refusal at the door; nothing else is kept of it."""
+    tx.append("refused", message_id, "", detail)

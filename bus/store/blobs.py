@@ -1,0 +1,108 @@
+"""Blobs: octets kept once, by their SHA-256. Up to IN_ROW they are a row written in the transaction; above, a file written before it.
+
+A file is complete or absent: it is written beside its place, flushed to disk, renamed, and its directory flushed. A crash before the
+transaction leaves a file nobody names, which the audit reports as a note. Large files never hold the database's single write lock
+(50 MB in a row would hold it for some 190 ms).
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from bus.errors import Deferred, Rejected
+from bus.store import dialect
+from bus.store.tables import blobs
+
+#: Largest body kept in a row, in octets.
+IN_ROW = 256 * 1024
+#: A file that is still being written begins with this.
+UNFINISHED = ".unfinished-"
+
+
+def keep(connection: sa.Connection, digest: str, body: bytes) -> None:
+    """Keep a small body in its row. A large one is a file already: see ``Files.keep``."""
+    if len(body) <= IN_ROW:
+        dialect.insert_once(connection, blobs, {"digest": digest, "body": body})
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The directory of large bodies: ``ab/ab12…``, named by digest."""
+
+    root: Path
+
+    def path(self, digest: str) -> Path:
+        """Where the body with this digest lies."""
+        return self.root / digest[:2] / digest
+
+    async def keep(self, digest: str, body: bytes) -> None:
+        """Have a large body on disk when this returns, without holding up the event loop. Raises Deferred 4.3.1."""
+        if len(body) > IN_ROW:
+            await asyncio.to_thread(self._write, digest, body)
+
+    def _write(self, digest: str, body: bytes) -> None:
+        path = self.path(digest)
+        try:
+            if path.is_file() and path.stat().st_size == len(body):
+                return
+            _make_directory(path.parent)
+            _write_durably(path, body)
+        except OSError as error:
+            raise Deferred("store-unavailable") from error
+
+    def read(self, digest: str, size: int) -> bytes:
+        """A large body. Only its size is checked here, its digest by the audit. Raises Rejected 5.3.0 when it is lost."""
+        try:
+            body = self.path(digest).read_bytes()
+        except FileNotFoundError as error:
+            raise Rejected("content-lost", digest=digest) from error
+        except OSError as error:
+            raise Deferred("store-unavailable") from error
+        if len(body) != size:
+            raise Rejected("content-lost", digest=digest)
+        return body
+
+    def names(self) -> Iterator[str]:
+        """The digest every file goes by, in order."""
+        yield from (path.name for path in self._all() if not path.name.startswith(UNFINISHED))
+
+    def unfinished(self) -> Iterator[Path]:
+        """Files that a crash left half written."""
+        yield from (path for path in self._all() if path.name.startswith(UNFINISHED))
+
+    def _all(self) -> Iterator[Path]:
+        for directory in sorted(self.root.glob("*")):
+            yield from sorted(directory.iterdir())
+
+
+def _make_directory(directory: Path) -> None:
+    if not directory.is_dir():
+        directory.mkdir(parents=True, exist_ok=True)
+        _flush_directory(directory.parent)
+
+
+def _write_durably(path: Path, body: bytes) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(body)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)  # noqa: PTH105 - the name came from mkstemp as text
+    except OSError:
+        os.unlink(name)  # noqa: PTH108
+        raise
+    _flush_directory(path.parent)
+
+
+def _flush_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,98 @@
+"""Everything that differs between databases: connections, locks, append-only guards, and which failures pass.
+
+SQLite: write-ahead log with ``synchronous=FULL``, so that a committed transaction survives a power cut
+(https://www.sqlite.org/pragma.html#pragma_synchronous); ``BEGIN IMMEDIATE`` for writers, so that a transaction that has read a chain's
+head holds the only write lock until it commits, in however many processes.
+"""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event, exc
+from sqlalchemy.dialects import postgresql, sqlite
+
+#: Seconds to wait for another process's write lock before the store counts as unavailable.
+LOCK_TIMEOUT = 10
+
+#: SQLite settings of every connection; the busy timeout first, since the others may need a lock.
+PRAGMAS = (f"busy_timeout = {LOCK_TIMEOUT * 1000}", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
+
+#: (table, operation) pairs the database itself refuses.
+GUARDED = (
+    ("journal", "UPDATE"),
+    ("journal", "DELETE"),
+    ("receipts", "UPDATE"),
+    ("receipts", "DELETE"),
+    ("messages", "UPDATE"),
+    ("messages", "DELETE"),
+    ("blobs", "UPDATE"),
+)
+
+_INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+#: Failures that are our own mistake; every other failure of the database is one that may pass.
+_MISTAKES = (exc.IntegrityError, exc.ProgrammingError, exc.DataError, exc.NotSupportedError)
+
+
+def engine(url: str, *, writer: bool) -> sa.Engine:
+    """An engine for the one writer, which locks when it begins, or for readers, which never block it."""
+    size = 1 if writer else 4
+    result = sa.create_engine(url, pool_size=size, max_overflow=0, pool_timeout=LOCK_TIMEOUT)
+    if result.dialect.name == "sqlite":
+        event.listen(result, "connect", _configure)
+        event.listen(result, "begin", _begin_writer if writer else _begin_reader)
+    return result
+
+
+def _configure(connection: Any, _record: object) -> None:
+    # The driver must not open transactions of its own: ours start with BEGIN IMMEDIATE.
+    connection.isolation_level = None
+    for pragma in PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_writer(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _begin_reader(connection: sa.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def guards() -> dict[str, str]:
+    """The SQLite triggers that make tables append-only, by name."""
+    return {
+        f"{table}_no_{operation.lower()}": f"CREATE TRIGGER {table}_no_{operation.lower()} BEFORE {operation} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+        for table, operation in GUARDED
+    }
+
+
+def missing_guards(connection: sa.Connection) -> list[str]:
+    """Names of the guards that are not in the database, or not as written."""
+    triggers = connection.execute(sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"))
+    present = {row.name: row.sql for row in triggers}
+    return [name for name, sql in guards().items() if present.get(name) != sql]
+
+
+def insert_once(connection: sa.Connection, table: sa.Table, values: dict[str, Any]) -> None:
+    """Insert unless a row with that key is there already."""
+    connection.execute(_INSERT[connection.dialect.name](table).on_conflict_do_nothing(), values)
+
+
+def raw_text(connection: sa.Connection) -> None:
+    """Let this connection read text that is not UTF-8, as surrogate escapes: an audit must be able to read what is damaged."""
+    driver: Any = connection.connection.dbapi_connection
+    driver.text_factory = lambda octets: octets.decode("utf-8", "surrogateescape")
+
+
+def passing(error: Exception) -> bool:
+    """Whether the database failed in a way that may pass: full or failing disk, lock, lost connection."""
+    return isinstance(error, exc.TimeoutError) or (isinstance(error, exc.DBAPIError) and not isinstance(error, _MISTAKES))
+
+
+def revision(connection: sa.Connection) -> str:
+    """The alembic revision the database is at, or "" when it is new."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return ""
+    return str(connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar_one_or_none() or "")

@@ -1,0 +1,156 @@
+"""Issuing receipts: each one is signed, stored, journalled and, where its sender has a mailbox, delivered, in one transaction.
+
+Receipts never beget receipts: a delivery that carries one ends with a journal row and nothing more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from bus.endpoint import Answer
+from bus.errors import LANGUAGES, catalogue, text
+from bus.message import CONTENT_TYPE, DOCUMENT_ID, FROM, KIND, KIND_RECEIPT, RECEIVERS, SUBJECT
+from bus.receipt import Receipt, Status, legible
+from bus.store import blobs, debts
+from bus.store.debts import Subject
+from bus.store.tables import NEVER, Row, canonical, fingerprint, moment, receipts, sha256, stamp
+from bus.store.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a receipt is to say. ``recipient``: organisation codes; ``delivery``: id of the delivery it speaks of, or ""."""
+
+    status: Status
+    code: str
+    reasons: Mapping[str, str]
+    recipient: str
+    delivery: str = ""
+    route: str = ""
+
+
+def statement(status: Status, key: str, row: Row | None, recipient: str = "", **values: object) -> Statement:
+    """A statement about delivery ``row`` (or None: about the message itself) in the catalogue's words."""
+    reasons = {language: text(key, language, **values) for language in LANGUAGES}
+    code = catalogue()[key].code
+    return Statement(status, code, reasons, recipient) if row is None else about(row, status, code, reasons)
+
+
+def about(row: Row, status: Status, code: str, reasons: Mapping[str, str]) -> Statement:
+    """A statement about delivery ``row`` in given words."""
+    return Statement(status, code, reasons, row.receivers or row.owner or row.target, row.id, row.route)
+
+
+def issue(tx: Transaction, subject: Subject, said: Statement, detail: Mapping[str, Any], reply: bytes = b"") -> Answer:
+    """Write and sign a receipt. ``detail`` joins it in the journal row, whose event is the receipt's status in lower case."""
+    receipt = _receipt(tx, subject, said)
+    xml = tx.context.seal(receipt)
+    reply_digest = sha256(reply) if reply else ""
+    if reply:
+        blobs.keep(tx.connection, reply_digest, reply)
+    row = _row(receipt, subject, said, reply_digest, xml)
+    tx.connection.execute(receipts.insert(), row)
+    noted: dict[str, Any] = {**detail, "receipt": {"id": receipt.id, "sha256": sha256(xml), "row": fingerprint(row)}}
+    if reply:
+        noted["reply"] = reply_digest
+    if subject.receipts_to and subject.sender:
+        noted["owed"] = [*detail.get("owed", ()), _post(tx, subject, said, receipt, xml)]
+    tx.append(said.status.lower(), subject.id, said.delivery, noted)
+    return Answer(receipt, xml)
+
+
+def _receipt(tx: Transaction, subject: Subject, said: Statement) -> Receipt:
+    return Receipt(
+        id=tx.context.ids(),
+        message_id=legible(subject.public_id),
+        document_id=legible(subject.document_id),
+        sender=legible(subject.organ),
+        recipient=legible(said.recipient),
+        status=said.status,
+        code=said.code,
+        reasons={language: legible(reason) for language, reason in said.reasons.items()},
+        at=tx.now,
+        digest=subject.digest,
+        previous=tx.head,
+    )
+
+
+def _row(receipt: Receipt, subject: Subject, said: Statement, reply: str, xml: bytes) -> dict[str, Any]:
+    return {
+        "id": receipt.id,
+        "message_id": subject.id,
+        "delivery_id": said.delivery,
+        "public_id": receipt.message_id,
+        "document_id": receipt.document_id,
+        "sender": receipt.sender,
+        "recipient": receipt.recipient,
+        "status": receipt.status,
+        "code": receipt.code,
+        "reason_vi": receipt.reasons["vi"],
+        "reason_en": receipt.reasons["en"],
+        "at": stamp(receipt.at),
+        "digest": receipt.digest,
+        "previous": receipt.previous,
+        "reply": reply,
+        "xml": xml,
+    }
+
+
+def _post(tx: Transaction, subject: Subject, said: Statement, receipt: Receipt, xml: bytes) -> dict[str, str]:
+    """Lay a receipt into the mailbox of the message's sender. Its octets stay in ``receipts``."""
+    headers = {
+        KIND: KIND_RECEIPT,
+        FROM: tx.context.organisation,
+        RECEIVERS: receipt.sender,
+        DOCUMENT_ID: receipt.document_id,
+        SUBJECT: f"{receipt.status} {receipt.code} {receipt.reasons['vi']}",
+        CONTENT_TYPE: "application/xml",
+    }
+    return debts.insert(
+        tx,
+        {
+            "message_id": subject.id,
+            "route": said.route,
+            "target": subject.receipts_to,
+            "owner": subject.sender,
+            "order_key": "",
+            "kind": KIND_RECEIPT,
+            "receipt_id": receipt.id,
+            "receivers": receipt.sender,
+            "digest": sha256(xml),
+            "size": len(xml),
+            "headers": canonical(headers),
+            "expires": NEVER,
+        },
+        names=(receipt.id,),
+    )
+
+
+def receipt_of(row: Row) -> Receipt:
+    """The receipt in a row of ``receipts``."""
+    return Receipt(
+        id=row.id,
+        message_id=row.public_id,
+        document_id=row.document_id,
+        sender=row.sender,
+        recipient=row.recipient,
+        status=Status(row.status),
+        code=row.code,
+        reasons={"vi": row.reason_vi, "en": row.reason_en},
+        at=moment(row.at),
+        digest=row.digest,
+        previous=row.previous,
+    )
+
+
+def answer_of(row: Row) -> Answer:
+    """A stored receipt as the answer to a repeated question."""
+    return Answer(receipt_of(row), bytes(row.xml), duplicate=True)
+
+
+def accepted(tx: Transaction, message_id: str) -> Answer:
+    """The receipt ACCEPTED of a message."""
+    query = sa.select(receipts).where(receipts.c.message_id == message_id, receipts.c.status == Status.ACCEPTED)
+    return answer_of(tx.connection.execute(query).one())

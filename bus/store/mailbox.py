@@ -1,0 +1,96 @@
+"""Mailboxes: deliveries that the partner fetches and confirms (D11). A mailbox belongs to the partner, through whichever endpoint it reads."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from bus.delivery import State
+from bus.endpoint import Answer
+from bus.errors import LANGUAGES, Rejected, catalogue, text
+from bus.receipt import Status
+from bus.store import debts, issuing
+from bus.store.debts import Subject
+from bus.store.tables import WAITING, Row, blobs, deliveries, in_mailbox, receipts, stamp
+from bus.store.transaction import Transaction
+
+#: Mailbox deliveries ended in one transaction when their time is over: bounds how long the other callers wait.
+EXPIRED_AT_ONCE = 100
+
+
+def _find(tx: Transaction, partner: str, public_id: str) -> Row:
+    row = tx.connection.execute(sa.select(deliveries).where(in_mailbox(partner, public_id))).one_or_none()
+    if row is None:
+        raise Rejected("mailbox-message-unknown", message=public_id)
+    return row
+
+
+def fetch(tx: Transaction, partner: str, public_id: str) -> tuple[Row, bytes | None]:
+    """A mailbox message and its octets (None when they are a file). The first fetch is stated in a receipt FETCHED, later ones are not.
+
+    Raises Rejected 5.2.1 for an unknown message or another partner's.
+    """
+    row = _find(tx, partner, public_id)
+    if not row.fetched:
+        _note_fetch(tx, row)
+    if row.receipt_id:
+        body = tx.connection.execute(sa.select(receipts.c.xml).where(receipts.c.id == row.receipt_id)).scalar_one()
+    else:
+        body = tx.connection.execute(sa.select(blobs.c.body).where(blobs.c.digest == row.digest)).scalar_one_or_none()
+    return row, body
+
+
+def _note_fetch(tx: Transaction, row: Row) -> None:
+    tx.connection.execute(deliveries.update().where(deliveries.c.seq == row.seq).values(fetched=stamp(tx.now)))
+    if row.receipt_id:
+        tx.append("fetched", row.message_id, row.id, {})
+        return
+    issuing.issue(tx, Subject.load(tx, row.message_id), issuing.statement(Status.FETCHED, "receipt-fetched", row), {})
+
+
+def confirm(tx: Transaction, partner: str, public_id: str, done: bool, reason: str) -> Answer:
+    """End a mailbox delivery on its owner's word. Repeating it, even with the contrary, gives the first answer."""
+    row = _find(tx, partner, public_id)
+    if row.state != State.WAITING:
+        return _first_answer(tx, row)
+    if done:
+        changed = debts.change(tx, row, State.DONE, ended=stamp(tx.now), outcome="" if row.receipt_id else Status.CONFIRMED)
+    else:
+        changed = debts.change(tx, row, State.DEAD, ended=stamp(tx.now), **_declined(row, reason))
+    if row.receipt_id:
+        tx.append("confirmed" if done else "rejected", row.message_id, row.id, {**changed, "reason": reason})
+        return _first_answer(tx, row)
+    if done:
+        said = issuing.statement(Status.CONFIRMED, "receipt-confirmed", row)
+    else:
+        said = issuing.statement(Status.REJECTED, "receipt-declined", row, reason=reason)
+    return issuing.issue(tx, Subject.load(tx, row.message_id), said, changed)
+
+
+def _declined(row: Row, reason: str) -> dict[str, Any]:
+    outcome = "" if row.receipt_id else Status.REJECTED
+    return {"outcome": outcome, **_failure("receipt-declined", reason=reason)}
+
+
+def _failure(key: str, **values: object) -> dict[str, str]:
+    return {"last_code": catalogue()[key].code} | {f"last_reason_{language}": text(key, language, **values) for language in LANGUAGES}
+
+
+def _first_answer(tx: Transaction, row: Row) -> Answer:
+    """The receipt that ended this delivery; for one that carries a receipt, that very receipt."""
+    if row.receipt_id:
+        query = sa.select(receipts).where(receipts.c.id == row.receipt_id)
+    else:
+        ended = sa.and_(receipts.c.delivery_id == row.id, receipts.c.status == row.outcome)
+        query = sa.select(receipts).where(ended).order_by(receipts.c.at.desc()).limit(1)
+    return issuing.answer_of(tx.connection.execute(query).one())
+
+
+def expire(tx: Transaction) -> int:
+    """Give up mailbox deliveries that nobody confirmed in their time: DEAD, and a receipt EXPIRED."""
+    over = sa.select(deliveries).where(deliveries.c.expires <= stamp(tx.now), sa.text(WAITING)).order_by(deliveries.c.expires)
+    rows = tx.connection.execute(over.limit(EXPIRED_AT_ONCE)).all()
+    for row in rows:
+        changed = debts.change(tx, row, State.DEAD, ended=stamp(tx.now), outcome=Status.EXPIRED, **_failure("receipt-uncollected"))
+        said = issuing.statement(Status.EXPIRED, "receipt-uncollected", row)
+        issuing.issue(tx, Subject.load(tx, row.message_id), said, changed)
+    return len(rows)

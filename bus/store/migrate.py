@@ -1,0 +1,50 @@
+"""Bringing a database's tables up to date, with alembic, in one transaction; two processes that start together take turns."""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from bus.errors import ConfigurationError, Fault
+from bus.store import dialect
+from bus.store.tables import REVISION
+
+_SCRIPTS = Path(__file__).parent / "migrations"
+
+
+def beside(url: str) -> Path:
+    """The directory for large bodies beside an SQLite file; its parent is made. Raises ConfigurationError for any other database."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        raise ConfigurationError([Fault(_shown(url), 0, 0, "a store that is not an SQLite file needs a directory for large bodies")])
+    directory = Path(parsed.database).parent
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory / "blobs"
+
+
+def up_to_date(engine: sa.Engine) -> None:
+    """Create or upgrade the tables. Raises ConfigurationError when they are newer than this program, or cannot be opened."""
+    try:
+        with engine.begin() as connection:
+            if dialect.revision(connection) != REVISION:
+                _upgrade(connection)
+    except sa.exc.DBAPIError as error:
+        engine.dispose()
+        raise ConfigurationError([Fault(_shown(engine.url), 0, 0, f"the store cannot be opened: {error.orig}")]) from error
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    # Imported here: alembic takes longer to load than the rest of the store, and is needed once in a database's life.
+    from alembic import command, config, util
+
+    settings = config.Config()
+    settings.set_main_option("script_location", str(_SCRIPTS))
+    settings.attributes["connection"] = connection
+    try:
+        command.upgrade(settings, "head")
+    except util.CommandError as error:
+        text = f"the store was written by a newer version of govbus ({error}); install that version, or restore a backup"
+        raise ConfigurationError([Fault(_shown(connection.engine.url), 0, 0, text)]) from error
+
+
+def _shown(url: str | sa.URL) -> str:
+    return sa.make_url(url).render_as_string(hide_password=True)

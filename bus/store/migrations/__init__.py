@@ -1,0 +1,1 @@
+"""Alembic scripts: the history of the tables, oldest first."""

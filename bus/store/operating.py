@@ -1,0 +1,60 @@
+"""What operators do to deliveries. Each act is journalled with who did it and why."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import sqlalchemy as sa
+
+from bus.delivery import State
+from bus.receipt import Status
+from bus.store import debts, issuing
+from bus.store.debts import Subject
+from bus.store.tables import Row, deliveries, stamp
+from bus.store.transaction import Transaction
+
+_CANCELLABLE = (State.READY, State.WAITING, State.DEAD)
+
+
+def _named(tx: Transaction, ids: Sequence[str], states: Sequence[State]) -> Sequence[Row]:
+    """Deliveries named by their own id, or all that a message's id stands for; its receipts are not meant by that."""
+    of_message = sa.and_(deliveries.c.message_id.in_(ids), deliveries.c.receipt_id == "")
+    named = sa.or_(deliveries.c.id.in_(ids), of_message)
+    return tx.connection.execute(sa.select(deliveries).where(named, deliveries.c.state.in_(states)).order_by(deliveries.c.seq)).all()
+
+
+def resend(tx: Transaction, ids: Sequence[str], by: str, reason: str, lifetime: timedelta) -> list[str]:
+    """Dead deliveries owe again, for ``lifetime`` from now. Attempts go on counting: the fence never goes back."""
+    rows = _named(tx, ids, [State.DEAD])
+    for row in rows:
+        to = State.WAITING if row.owner else State.READY
+        again = {"due": stamp(tx.now), "expires": stamp(tx.now + lifetime), "ended": "", "outcome": ""}
+        changed = debts.change(tx, row, to, **again)
+        tx.append("resent", row.message_id, row.id, {**changed, "by": by, "reason": reason, "was": row.outcome, "expires": again["expires"]})
+    return [row.id for row in rows]
+
+
+def cancel(tx: Transaction, ids: Sequence[str], by: str, reason: str) -> list[str]:
+    """Give up deliveries that are not being worked on right now. A dead one stays dead, with a receipt that it will not be resent."""
+    rows = [row for row in _named(tx, ids, _CANCELLABLE) if row.outcome != Status.CANCELLED]
+    for row in rows:
+        _cancel(tx, row, by, reason)
+    return [row.id for row in rows]
+
+
+def _cancel(tx: Transaction, row: Row, by: str, reason: str) -> None:
+    said = issuing.statement(Status.CANCELLED, "receipt-cancelled", row, reason=reason)
+    values = {
+        "outcome": Status.CANCELLED,
+        "last_code": said.code,
+        "last_reason_vi": said.reasons["vi"],
+        "last_reason_en": said.reasons["en"],
+    }
+    if row.state == State.DEAD:
+        changed = debts.annotate(tx, row, **values)
+    else:
+        changed = debts.change(tx, row, State.DEAD, ended=stamp(tx.now), **values)
+    detail = {**changed, "by": by, "reason": reason, "was": row.outcome or row.state}
+    if row.receipt_id:
+        tx.append("cancelled", row.message_id, row.id, detail)
+    else:
+        issuing.issue(tx, Subject.load(tx, row.message_id), said, detail)

@@ -1,0 +1,101 @@
+"""Snapshot: one unchanging view of everything, row by row, for the audit. It reads text that was damaged, too."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from bus.store import dialect
+from bus.store.blobs import Files
+from bus.store.standing import RANKED, Standing, standing
+from bus.store.tables import Row, blobs, deliveries, heads, journal, messages, receipts
+
+#: Rows fetched at once.
+_ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The questions of the audit. Streams may be read side by side; none holds more than a few rows."""
+
+    connection: sa.Connection
+    files: Files
+
+    def _stream(self, query: sa.Select[*tuple[Any, ...]] | sa.CompoundSelect[*tuple[Any, ...]]) -> Iterator[Row]:
+        return iter(self.connection.execution_options(yield_per=_ROWS).execute(query))
+
+    def missing_guards(self) -> list[str]:
+        """Names of the append-only guards that are not in the database as they should be."""
+        return dialect.missing_guards(self.connection)
+
+    def heads(self) -> dict[str, tuple[int, str]]:
+        """By chain, the number and the hash of its last row, as the store noted them."""
+        return {row.chain: (row.seq, row.hash) for row in self._stream(sa.select(heads))}
+
+    def journal(self) -> Iterator[Row]:
+        """Every journal row, chain by chain, in order."""
+        return self._stream(sa.select(journal).order_by(journal.c.chain, journal.c.seq))
+
+    def acts(self) -> Iterator[Row]:
+        """The journal rows that concern a delivery, by its id."""
+        return self._stream(sa.select(journal).where(journal.c.delivery_id != "").order_by(journal.c.delivery_id))
+
+    def deliveries(self) -> Iterator[Row]:
+        """Every delivery, by its id."""
+        return self._stream(sa.select(deliveries).order_by(deliveries.c.id))
+
+    def message(self, key: str) -> Row | None:
+        """One message's row."""
+        return self._one(messages, key)
+
+    def delivery(self, key: str) -> Row | None:
+        """One delivery's row."""
+        return self._one(deliveries, key)
+
+    def receipt(self, key: str) -> Row | None:
+        """One receipt's row."""
+        return self._one(receipts, key)
+
+    def _one(self, table: sa.Table, key: str) -> Row | None:
+        return self.connection.execute(sa.select(table).where(table.c.id == key)).one_or_none()
+
+    def counts(self) -> dict[str, int]:
+        """Rows by table."""
+        return {table.name: self._count(table) for table in (messages, deliveries, receipts)}
+
+    def _count(self, table: sa.Table) -> int:
+        return self.connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+
+    def blobs(self) -> Iterator[Row]:
+        """Every body kept in a row."""
+        return self._stream(sa.select(blobs))
+
+    def unnamed_blobs(self) -> Iterator[str]:
+        """Digests of bodies in rows that nothing names."""
+        return (row.digest for row in self._stream(sa.except_(sa.select(blobs.c.digest), sa.select(_named().c.digest))))
+
+    def named_files(self) -> Iterator[str]:
+        """Digests that are named and not in a row, in order: each of them must be a file."""
+        wanted = sa.except_(sa.select(_named().c.digest), sa.select(blobs.c.digest)).subquery()
+        return (row.digest for row in self._stream(sa.select(wanted.c.digest).order_by(wanted.c.digest)))
+
+    def standings(self) -> dict[Standing, int]:
+        """How many messages stand where."""
+        ranked = sa.select(standing().label("rank")).select_from(messages).subquery()
+        rows = self.connection.execute(sa.select(ranked.c.rank, sa.func.count()).group_by(ranked.c.rank))
+        return {RANKED[rank]: number for rank, number in rows}
+
+    def owed_nothing(self) -> Iterator[str]:
+        """Ids of messages without a delivery."""
+        own = sa.and_(deliveries.c.message_id == messages.c.id, deliveries.c.receipt_id == "")
+        return (row.id for row in self._stream(sa.select(messages.c.id).where(~sa.exists().where(own))))
+
+
+def _named() -> sa.Subquery:
+    """Every digest that some row relies on. A receipt's own octets are in its row."""
+    return sa.union(
+        sa.select(messages.c.digest),
+        sa.select(deliveries.c.digest).where(deliveries.c.receipt_id == ""),
+        sa.select(receipts.c.reply).where(receipts.c.reply != ""),
+    ).subquery()

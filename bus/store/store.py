@@ -1,0 +1,247 @@
+"""Store: the one place where state lives (D1). Each method is one transaction, and has happened, for good, when it returns.
+
+Raises Rejected for what a partner asks wrongly, Deferred 4.3.1 when the database or the disk fails, LostClaim for a claim that no longer
+stands; nothing else that is not a bug.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import orjson
+import sqlalchemy as sa
+
+from bus.delivery import Delivery, State
+from bus.endpoint import Answer, Fetched, Pending, Sent
+from bus.errors import Deferred, Rejected
+from bus.message import Message
+from bus.receipt import Receipt, Status
+from bus.store import accepting, dialect, mailbox, migrate, operating, working
+from bus.store.blobs import IN_ROW, Files
+from bus.store.model import Owed, Work
+from bus.store.readers import Found, Gauge, Readers, Story
+from bus.store.snapshot import Snapshot
+from bus.store.standing import Standing
+from bus.store.tables import Row, moment, sha256
+from bus.store.transaction import Context, Transaction
+from bus.store.writer import Writer
+
+T = TypeVar("T")
+
+
+class Store:
+    """Messages, deliveries, receipts and the journal. Several processes may share one database; each opens its own Store."""
+
+    def __init__(self, writing: sa.Engine, reading: sa.Engine, context: Context, files: Files) -> None:
+        """Use ``Store.open``."""
+        self._engines = (writing, reading)
+        self._clock = context.clock
+        self._files = files
+        self._writer = Writer(writing, context)
+        self._read = Readers(reading)
+
+    @classmethod
+    def open(
+        cls,
+        url: str,
+        *,
+        seal: Callable[[Receipt], bytes],
+        organisation: str,
+        clock: Callable[[], datetime],
+        ids: Callable[[], str],
+        chain: str,
+        blobs: Path | None = None,
+    ) -> "Store":
+        """Open the database at ``url``, bring its tables up to date, and start the writer of journal chain ``chain``.
+
+        ``blobs`` is the directory of large bodies; by default it lies beside an SQLite file. Raises ConfigurationError.
+        """
+        files = Files(blobs or migrate.beside(url))
+        writing = dialect.engine(url, writer=True)
+        migrate.up_to_date(writing)
+        context = Context(chain=chain, organisation=organisation, seal=seal, clock=clock, ids=ids)
+        return cls(writing, dialect.engine(url, writer=False), context, files)
+
+    def close(self) -> None:
+        """Finish what is queued and let go of the database."""
+        self._writer.close()
+        for engine in self._engines:
+            engine.dispose()
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """One unchanging view of everything, for the audit."""
+        with self._engines[1].connect() as connection:
+            # This connection reads text its own way, so it does not go back to the readers.
+            connection.detach()
+            dialect.raw_text(connection)
+            yield Snapshot(connection, self._files)
+
+    async def _write(self, unit: Callable[[Transaction], T]) -> T:
+        return await self._writer.submit(unit)
+
+    async def _ask(self, question: Callable[[], T]) -> T:
+        """A reader's answer, from a thread, for callers on the event loop."""
+        try:
+            return await asyncio.to_thread(question)
+        except sa.exc.SQLAlchemyError as error:
+            if dialect.passing(error):
+                raise Deferred("store-unavailable") from error
+            raise
+
+    # --- the door ---------------------------------------------------------------------------------------------------
+
+    async def accept(self, message: Message, owed: Owed, *, receipts_to: str = "") -> Answer:
+        """Take responsibility: message, debt, receipt ACCEPTED. The same again gives the first receipt. Raises Rejected 5.6.9."""
+        for body in {message.digest: message, owed.message.digest: owed.message}.values():
+            await self._files.keep(body.digest, body.body)
+        return await self._write(partial(accepting.accept, message=message, owed=owed, receipts_to=receipts_to))
+
+    async def refuse(self, *, endpoint: str, partner: str, code: str, reasons: Mapping[str, str], digest: str, message_id: str) -> None:
+        """Journal a refusal; ``message_id`` is its reference."""
+        detail = {"endpoint": endpoint, "partner": partner, "code": code, "reasons": dict(reasons), "digest": digest}
+        await self._write(partial(accepting.refuse, message_id=message_id, detail=detail))
+
+    # --- workers ----------------------------------------------------------------------------------------------------
+
+    async def claim(self, target: str, limit: int, lease: timedelta) -> list[Work]:
+        """Claim due deliveries to ``target``, oldest first, for as long as ``lease``; order per order key. One whose octets are lost ends DEAD."""
+        rows = await self._write(partial(working.claim, target=target, limit=limit, lease=lease))
+        works = []
+        for row in rows:
+            delivery = _delivery(row)
+            try:
+                body = await self._body(row.body, row.digest, row.size)
+            except Rejected as error:
+                lost = Work(delivery, Message(row.message_id, {}, b""), row.original_digest)
+                await self.bury(lost, Status.DEAD, error.code, error.reasons)
+                continue
+            works.append(Work(delivery, Message(row.message_id, orjson.loads(row.headers), body), row.original_digest))
+        return works
+
+    async def _body(self, in_row: bytes | None, digest: str, size: int) -> bytes:
+        if in_row is not None and len(in_row) == size:
+            return bytes(in_row)
+        if size <= IN_ROW:
+            raise Rejected("content-lost", digest=digest)
+        return await asyncio.to_thread(self._files.read, digest, size)
+
+    async def routed(self, work: Work, results: Sequence[Owed], taps: Mapping[str, str], history: Sequence[str]) -> None:
+        """A route has decided: its delivery is DONE and ``results`` are owed. Raises LostClaim; ValueError without results."""
+        if not results:
+            raise ValueError("a route must owe its message to somebody, or reject it")
+        digests = [result.message.digest for result in results]
+        for digest, result in zip(digests, results, strict=True):
+            await self._files.keep(digest, result.message.body)
+        note = {"taps": dict(taps), "history": list(history)}
+        await self._write(partial(working.routed, work=work, results=results, digests=digests, note=note))
+
+    async def finish(self, work: Work, sent: Sent) -> Answer:
+        """The partner took it: DONE, receipt DELIVERED, its reply kept. Raises LostClaim."""
+        await self._files.keep(sha256(sent.reply), sent.reply)
+        return await self._write(partial(working.finish, work=work, sent=sent))
+
+    async def defer(self, work: Work, due: datetime, code: str, reasons: Mapping[str, str]) -> None:
+        """To be tried again at ``due``. Raises LostClaim."""
+        await self._write(partial(working.defer, work=work, due=due, code=code, reasons=reasons))
+
+    async def bury(self, work: Work, status: Status, code: str, reasons: Mapping[str, str]) -> Answer:
+        """Given up: DEAD, and a receipt with ``status`` that says why. Raises LostClaim."""
+        return await self._write(partial(working.bury, work=work, status=status, code=code, reasons=reasons))
+
+    async def release(self, *, expired_at: datetime | None) -> int:
+        """At start (None): give back what this chain had claimed. Later: what has run out by ``expired_at``, leases and mailboxes."""
+        released = self._writer.submit(partial(working.release, expired_at=expired_at))
+        expired = self._writer.submit(mailbox.expire)
+        return await released + await expired
+
+    # --- mailboxes and receipts, as in bus.endpoint.Bus ---------------------------------------------------------------
+
+    async def pending(self, partner: str, limit: int, kinds: Sequence[str] = ()) -> Sequence[Pending]:
+        """The partner's mailbox, oldest first, receipts last; all kinds when ``kinds`` is empty."""
+        return await self._ask(partial(self._read.pending, partner, limit, kinds))
+
+    async def fetch(self, partner: str, message_id: str) -> Fetched:
+        """One message of the mailbox; the first fetch writes a FETCHED receipt. Raises Rejected 5.2.1."""
+        row, in_row = await self._write(partial(mailbox.fetch, partner=partner, public_id=message_id))
+        # A receipt's octets are always at hand, whatever their size.
+        body = bytes(in_row) if row.receipt_id and in_row is not None else await self._body(in_row, row.digest, row.size)
+        return Fetched(message_id=message_id, kind=row.kind, body=body, digest=row.digest)
+
+    async def confirm(self, partner: str, message_id: str, done: bool, reason: str = "") -> Answer:
+        """End a mailbox delivery: CONFIRMED, or REJECTED with the partner's reason. Repeating it gives the first answer. Raises Rejected 5.2.1."""
+        return await self._write(partial(mailbox.confirm, partner=partner, public_id=message_id, done=done, reason=reason))
+
+    async def receipts(self, partner: str, message_id: str) -> Sequence[bytes]:
+        """Signed receipts of a message this partner sent, or has in its mailbox; oldest first."""
+        return await self._ask(partial(self._read.receipts_for, partner, message_id))
+
+    async def known(self, endpoint: str, sender_message_id: str) -> bool:
+        """Whether a message with this sender's id already came in at this endpoint."""
+        return await self._ask(partial(self._read.known, endpoint, sender_message_id))
+
+    # --- operators --------------------------------------------------------------------------------------------------
+
+    async def resend(self, ids: Sequence[str], by: str, reason: str, *, lifetime: timedelta = timedelta(days=5)) -> list[str]:
+        """Dead deliveries (by message id or their own) owe again for ``lifetime``. Gives the ids of the deliveries."""
+        return await self._write(partial(operating.resend, ids=ids, by=by, reason=reason, lifetime=lifetime))
+
+    async def cancel(self, ids: Sequence[str], by: str, reason: str) -> list[str]:
+        """Give up deliveries (by message id or their own) that nobody is working on; with receipts CANCELLED. Gives their ids."""
+        return await self._write(partial(operating.cancel, ids=ids, by=by, reason=reason))
+
+    # --- readers: synchronous and short -------------------------------------------------------------------------------
+
+    def search(
+        self, route: str = "", partner: str = "", state: str = "", key: str = "", since: datetime | None = None, limit: int = 50
+    ) -> list[Found]:
+        """Messages, newest first. ``key``: any id, the DocumentId, or a part of the subject; ``state``: of any of its deliveries."""
+        return self._read.search(route, partner, state, key, since, limit)
+
+    def show(self, key: str) -> list[Story]:
+        """The whole story of each message with this id: the bus's, the sender's, or its DocumentId. Oldest first."""
+        return self._read.show(key)
+
+    def receipts_of(self, key: str) -> list[bytes]:
+        """Every signed receipt of the messages with this id, oldest first."""
+        return self._read.receipts_of(key)
+
+    def overview(self) -> dict[str, dict[Standing, int]]:
+        """By route, how many messages stand where; accepted is the sum."""
+        return self._read.overview()
+
+    def refusals(self) -> dict[str, int]:
+        """By endpoint, how many messages were refused at the door."""
+        return self._read.refusals()
+
+    def gauges(self) -> list[Gauge]:
+        """How many deliveries stand where and for how long, by target and state."""
+        return self._read.gauges(self._clock())
+
+    def next_due(self, target: str) -> datetime | None:
+        """When the next delivery to ``target`` may be claimed, or None."""
+        return self._read.next_due(target)
+
+    def targets_with_work(self) -> list[str]:
+        """Targets that have something to claim now."""
+        return self._read.targets_with_work(self._clock())
+
+
+def _delivery(row: Row) -> Delivery:
+    """The delivery of a row as ``working.claim`` gives it: after the claim."""
+    return Delivery(
+        id=row.id,
+        message_id=row.message_id,
+        route=row.route,
+        target=row.target,
+        owner=row.owner,
+        order_key=row.order_key,
+        state=State.CLAIMED,
+        attempt=row.attempt + 1,
+        due=moment(row.due),
+        expires=moment(row.expires),
+    )

@@ -1,0 +1,209 @@
+"""The store's tables. What each column holds stands here and nowhere else; the DDL itself is in ``migrations/``.
+
+Conventions
+    times      ISO 8601 UTC text of fixed width, ``2026-01-31T08:00:00.000000Z``: sorts as it reads, is the same in every database,
+               and is hashed into the journal exactly as it is stored. "" is "not yet".
+    digests    SHA-256, lower-case hex. "" is "none".
+    headers, detail   canonical JSON text (see ``canonical``).
+
+``messages``, ``receipts`` and ``journal`` are append-only and ``blobs`` never change; the database itself refuses (``dialect.py``).
+Only ``deliveries`` and ``heads`` are updated.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+#: A row as the database gives it, whatever its columns.
+Row: TypeAlias = sa.Row[*tuple[Any, ...]]
+
+#: Alembic revision these tables belong to.
+REVISION = "0001"
+#: The ``previous`` of a chain's first row.
+GENESIS = "0" * 64
+#: An end that never comes: receipts wait in a mailbox for as long as it takes.
+NEVER = "9999-12-31T00:00:00.000000Z"
+
+# Partial-index predicates. Queries repeat them word for word, because SQLite uses a partial index only for what it can prove from literals.
+CLAIMABLE = "state = 'READY' AND claimable = 1"
+ACTIVE_IN_ORDER = "order_key <> '' AND state IN ('READY', 'CLAIMED')"
+WAITING_DOCUMENTS = "state = 'WAITING' AND receipt_id = ''"
+WAITING_RECEIPTS = "state = 'WAITING' AND receipt_id <> ''"
+WAITING = "state = 'WAITING'"
+CLAIMED = "state = 'CLAIMED'"
+STANDING = "state <> 'DONE'"
+OWNED = "owner <> ''"
+REFUSED = "event = 'refused'"
+
+
+def _text(name: str, **options: Any) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=False, **options)
+
+
+def _number(name: str, **options: Any) -> sa.Column[int]:
+    return sa.Column(name, sa.Integer, nullable=False, **options)
+
+
+def _where(predicate: str) -> dict[str, Any]:
+    return {"sqlite_where": sa.text(predicate), "postgresql_where": sa.text(predicate)}
+
+
+#: One row an accepted message, never changed: its digest stands in the journal's ``accepted`` row.
+messages = sa.Table(
+    "messages",
+    metadata,
+    _text("id", primary_key=True),  # the bus's own id
+    _text("public_id"),  # the id its sender knows it by: its own, else ``id``
+    _text("sender"),  # partner, as authenticated
+    _text("sender_key"),  # idempotency key within the sender: its own id, else "sha256:<digest>"
+    _text("endpoint"),
+    _text("route"),
+    _text("kind"),
+    _text("organ"),  # organisation code receipts name as the sender
+    _text("receivers"),
+    _text("document_id"),
+    _text("subject"),
+    _text("digest"),
+    _number("size"),
+    _text("headers"),
+    _text("receipts_to"),  # endpoint in whose mailbox the sender finds its receipts, or ""
+    _text("accepted"),
+    sa.Index("messages_idempotency", "sender", "sender_key", unique=True),
+    sa.Index("messages_known", "endpoint", "sender_key"),
+    sa.Index("messages_public", "public_id"),
+    sa.Index("messages_document", "document_id"),
+    sa.Index("messages_accepted", "accepted"),
+)
+
+#: One row a debt. ``seq`` is the order of creation. The columns in FIXED never change; the journal holds their digest.
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    _text("id", unique=True),
+    sa.Column("message_id", sa.Text, sa.ForeignKey("messages.id"), nullable=False),
+    _text("route"),
+    _text("target"),
+    _text("owner"),  # the partner in whose mailbox it lies, or "" when it is pushed
+    _text("order_key"),
+    _text("kind"),
+    _text("public_id"),  # the id in the owner's mailbox, or "" when it is pushed
+    _text("receipt_id"),  # the receipt it carries, or ""
+    _text("receivers"),
+    _text("digest"),
+    _number("size"),
+    _text("headers"),
+    _text("created"),
+    _text("state"),
+    _number("revision"),  # counts changes; each is one journal row with the same number
+    _number("claimable"),  # 0: a delivery to the same target with the same order key goes first
+    _number("attempt"),
+    _text("due"),
+    _text("expires"),
+    _text("claimed_by"),
+    _text("lease_until"),
+    _text("fetched"),
+    _text("ended"),
+    _text("outcome"),  # status of the receipt that ended it, or ""
+    _text("last_code"),
+    _text("last_reason_vi"),
+    _text("last_reason_en"),
+    sa.Index("deliveries_message", "message_id"),
+    sa.Index("deliveries_claim", "target", "due", "seq", **_where(CLAIMABLE)),
+    sa.Index("deliveries_order", "target", "order_key", "seq", **_where(ACTIVE_IN_ORDER)),
+    sa.Index("deliveries_mailbox", "owner", "seq", **_where(WAITING_DOCUMENTS)),
+    sa.Index("deliveries_mailbox_receipts", "owner", "seq", **_where(WAITING_RECEIPTS)),
+    sa.Index("deliveries_public", "owner", "public_id", unique=True, **_where(OWNED)),
+    sa.Index("deliveries_leases", "lease_until", **_where(CLAIMED)),
+    sa.Index("deliveries_expiry", "expires", **_where(WAITING)),
+    sa.Index("deliveries_standing", "state", "target", "created", **_where(STANDING)),
+)
+FIXED = ("id", "message_id", "route", "target", "owner", "order_key", "kind", "public_id", "receipt_id", "receivers", "digest", "size", "headers", "created")
+
+#: One row a signed receipt. ``reply`` is the digest of the partner's reply, kept as the proof of delivery.
+receipts = sa.Table(
+    "receipts",
+    metadata,
+    _text("id", primary_key=True),
+    sa.Column("message_id", sa.Text, sa.ForeignKey("messages.id"), nullable=False),
+    _text("delivery_id"),  # the delivery it speaks of, or "" for ACCEPTED
+    _text("public_id"),
+    _text("document_id"),
+    _text("sender"),
+    _text("recipient"),
+    _text("status"),
+    _text("code"),
+    _text("reason_vi"),
+    _text("reason_en"),
+    _text("at"),
+    _text("digest"),
+    _text("previous"),
+    _text("reply"),
+    sa.Column("xml", sa.LargeBinary, nullable=False),
+    sa.Index("receipts_message", "message_id"),
+    sa.Index("receipts_delivery", "delivery_id"),
+)
+
+#: The hash chains: one row a change of state, or a refusal.
+journal = sa.Table(
+    "journal",
+    metadata,
+    _text("chain", primary_key=True),
+    _number("seq", primary_key=True, autoincrement=False),
+    _text("at"),
+    _text("event"),
+    _text("message_id"),
+    _text("delivery_id"),
+    _text("detail"),
+    _text("previous"),
+    _text("hash"),
+    sa.Index("journal_message", "message_id"),
+    sa.Index("journal_delivery", "delivery_id"),
+    sa.Index("journal_refused", "at", **_where(REFUSED)),
+)
+
+#: Where each chain ends: a chain cut short no longer meets its head.
+heads = sa.Table("heads", metadata, _text("chain", primary_key=True), _number("seq"), _text("hash"))
+
+#: Octets up to ``blobs.IN_ROW``, by their digest; larger ones are files.
+blobs = sa.Table("blobs", metadata, _text("digest", primary_key=True), sa.Column("body", sa.LargeBinary, nullable=False))
+
+
+def in_mailbox(owner: str, public_id: str) -> sa.ColumnElement[bool]:
+    """Matches the one delivery that goes by ``public_id`` in ``owner``'s mailbox."""
+    return sa.and_(deliveries.c.owner == owner, deliveries.c.public_id == public_id, sa.text(OWNED))
+
+
+def stamp(at: datetime) -> str:
+    """``at`` (aware) as the store's text."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+
+
+def moment(text: str) -> datetime:
+    """The aware UTC time that ``stamp`` wrote."""
+    return datetime.fromisoformat(text)
+
+
+def canonical(value: Mapping[str, Any]) -> str:
+    """Canonical JSON: keys sorted, no spaces, characters as themselves."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256, lower-case hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def fingerprint(values: Mapping[Any, Any]) -> str:
+    """SHA-256 over the canonical JSON of a row, octets standing as their own digest.
+
+    A damaged row may hold text that is not UTF-8; it is hashed as the octets it is (``surrogateescape``), so it never matches.
+    """
+    plain = {name: sha256(value) if isinstance(value, bytes) else value for name, value in values.items()}
+    return sha256(canonical(plain).encode("utf-8", "surrogateescape"))

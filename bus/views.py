@@ -1,0 +1,30 @@
+"""What XPaths of routes.yaml are asked of: the edXML view of a message, or its root element where the body is not edXML.
+
+A view is for reading: the same one is handed out again for the same message. Raises what ``Message.tree`` raises.
+"""
+
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+
+from lxml import etree
+
+from bus import edxml
+from bus.errors import Rejected
+from bus.message import Message
+from bus.site import Site
+
+
+def of(message: Message, site: Site) -> etree._Element:
+    """The context node for every XPath about ``message``."""
+    return _view(message.tree, site.organisations.aliases)
+
+
+# The routes of one endpoint, the gate and the router ask one message in turn: the latest view serves them all. One only: it holds its tree.
+@lru_cache(maxsize=1)
+def _view(tree: etree._Element, aliases: Callable[[str], Iterable[str]]) -> etree._Element:
+    try:
+        return edxml.view(tree, aliases)
+    except Rejected as error:
+        if error.key != "edxml-invalid":
+            raise
+        return tree

@@ -1,0 +1,102 @@
+"""A bus as a child process: started, awaited until it says ``bus.ready``, stopped or killed by its own process id."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+#: A start slower than this is a failure: keys, schemas, migrations and the socket take about a second.
+START_SECONDS = 60.0
+STOP_SECONDS = 40.0
+
+
+class DidNotStart(Exception):
+    """The daemon ended, or stayed silent; the text is the end of its log."""
+
+
+class BusProcess:
+    """One ``govbus run`` of ``site``; its JSON log goes to ``<site>/bus.log``."""
+
+    def __init__(self, site: Path, *, port: int = 0, workers: int = 1, environment: Mapping[str, str] | None = None) -> None:
+        self.site = site
+        self._port = port
+        self._workers = workers
+        self._environment = {**os.environ, "GOVBUS_STORE": "", **(environment or {})}
+        self._log = site / "bus.log"
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    @property
+    def pid(self) -> int:
+        """The process id of the daemon (with workers: of their supervisor)."""
+        if self._process is None:
+            raise RuntimeError("the bus is not running")
+        return self._process.pid
+
+    def start(self) -> "BusProcess":
+        """Start it and wait until it listens; ``url`` is then its address. Started again, it keeps its port. Raises DidNotStart."""
+        command = [sys.executable, "-m", "bus", "run", "--site", str(self.site), "--port", str(self._port), "--workers", str(self._workers)]
+        with self._log.open("ab") as log:
+            begin = log.tell()
+            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment)  # noqa: S603
+        self.url = self._wait_for_ready(begin)
+        self._port = int(self.url.rsplit(":", 1)[1])
+        return self
+
+    def _wait_for_ready(self, begin: int) -> str:
+        assert self._process is not None
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            ended = self._process.poll() is not None
+            for line in self.log_lines(begin):
+                if line.get("event") == "bus.ready":
+                    return str(line["url"])
+            if ended:
+                break
+            time.sleep(0.02)
+        self.kill()
+        raise DidNotStart(self._log.read_bytes()[begin:].decode("utf-8", "replace")[-4000:])
+
+    def log_lines(self, begin: int = 0) -> list[dict[str, object]]:
+        """The log's complete JSON lines from byte ``begin``."""
+        lines = []
+        for line in self._log.read_bytes()[begin:].splitlines():
+            try:
+                lines.append(json.loads(line))
+            except ValueError:
+                continue
+        return lines
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code; killed when it does not end in time."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> int:
+        """SIGKILL: what a power cut leaves behind."""
+        return self._end(signal.SIGKILL)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send one signal to the daemon."""
+        os.kill(self.pid, number)
+
+    def _end(self, number: signal.Signals) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        if process.poll() is None:
+            process.send_signal(number)
+        try:
+            return process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return process.wait()
+
+    def __enter__(self) -> "BusProcess":
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

@@ -1,0 +1,43 @@
+"""What every area of the tests may use: a frozen clock, a fresh site with its own PKI, and the real daemon as a child process."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from bus import scaffold
+from sandbox.process import BusProcess
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The checkout."""
+    return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a runnable site below the test's own directory, as ``govbus init`` does."""
+
+    def make(name: str = "site", **environment: str) -> Path:
+        directory = tmp_path / name
+        scaffold.create(directory, datetime.now(UTC), environment)
+        return directory
+
+    return make
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., BusProcess]]:
+    """Starts real daemons and ends each of them, by its own process id, when the test is over."""
+    running: list[BusProcess] = []
+
+    def run(site: Path, **options: object) -> BusProcess:
+        process = BusProcess(site, **options)  # type: ignore[arg-type]
+        running.append(process)
+        return process.start()
+
+    yield run
+    for process in running:
+        process.kill()

@@ -1,0 +1,107 @@
+"""A real bus in this process: real configuration, keys, store and engine, with its SOAP doors called directly."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pybase64
+
+from adapters.soap import payloads
+from bus import soap
+from bus.endpoint import Adapter, Request, Response
+from bus.engine import Engine
+from bus.keys import Signer
+from bus.signature import wss
+from bus.site import Site
+from bus.soap import SOAP_11, Version
+from bus.store import Store
+
+UNIT, OTHER, MINISTRY = "000.00.01.G14", "000.00.00.G18", "000.00.00.G14"
+QCVN = "http://www.mic.gov.vn/TBT/QCVN_102_2016"
+
+ROUTES = f"""\
+site: {{organisation: {MINISTRY}, name: Bộ Thông tin và Truyền thông}}
+partners:
+  unit: {{codes: [{UNIT}], trust: trust/unit, password: env:UNIT_PASSWORD}}
+  other: {{codes: [{OTHER}, G18], trust: trust/other}}
+endpoints:
+  documents: {{soap: {{path: /soap/documents, security: {{verify: wss-x509, sign: own/bus}}}}}}
+  several: {{soap: {{path: /soap/several, security: {{verify: [wss-x509, wss-username, mtls], sign: own/bus}}}}}}
+  strict: {{soap: {{path: /soap/strict, security: {{verify: wss-username+mtls}}}}}}
+routes:
+  - {{name: documents, from: documents, to: [{{documents: To/OrganId}}], receipts: documents}}
+  - {{name: several, from: several, to: [{{documents: To/OrganId}}], receipts: documents}}
+  - {{name: strict, from: strict, to: [{{documents: To/OrganId}}], receipts: documents}}
+"""
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def document(number: int = 1, *, sender: str = UNIT, receiver: str = OTHER, subject: str = "V/v báo cáo thử nghiệm") -> bytes:
+    """A small fictitious edXML document."""
+    organ = "<edXML:{0}><edXML:OrganId>{1}</edXML:OrganId><edXML:OrganName>Cơ quan {1}</edXML:OrganName></edXML:{0}>"
+    return (
+        f'<edXML xmlns="{QCVN}"><edXML:edXMLEnvelope xmlns:edXML="{QCVN}"><edXML:edXMLHeader><edXML:MessageHeader>'
+        f"{organ.format('From', sender)}{organ.format('To', receiver)}"
+        f"<edXML:DocumentId>{sender},2026/03/15,{number}/CV-TN</edXML:DocumentId>"
+        f"<edXML:Code><edXML:CodeNumber>{number}</edXML:CodeNumber><edXML:CodeNotation>CV-TN</edXML:CodeNotation></edXML:Code>"
+        "<edXML:PromulgationInfo><edXML:Place>Hà Nội</edXML:Place><edXML:PromulgationDate>2026/03/15</edXML:PromulgationDate>"
+        "</edXML:PromulgationInfo><edXML:DocumentType><edXML:Type>2</edXML:Type><edXML:TypeName>Công văn</edXML:TypeName>"
+        f"</edXML:DocumentType><edXML:Subject>{subject}</edXML:Subject></edXML:MessageHeader>"
+        "<edXML:TraceHeaderList><edXML:Bussiness><edXML:BussinessDocType>0</edXML:BussinessDocType>"
+        "<edXML:BussinessDocReason>Văn bản điện tử mới</edXML:BussinessDocReason></edXML:Bussiness></edXML:TraceHeaderList>"
+        '</edXML:edXMLHeader><edXML:edXMLBody><edXML:edXMLManifest version="1.0"></edXML:edXMLManifest></edXML:edXMLBody>'
+        "</edXML:edXMLEnvelope></edXML>"
+    ).encode()
+
+
+@dataclass
+class Rig:
+    """A running bus and the keys of those who call it."""
+
+    site: Site
+    engine: Engine
+    store: Store
+    endpoints: dict[str, Adapter]
+    unit: Signer
+    other: Signer
+
+    async def post(self, body: bytes, endpoint: str = "documents", **headers: str) -> Response:
+        """One POST to a door. ``content_type=…`` sets Content-Type."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        certificate = bytes.fromhex(named.pop("peer", "")) or None
+        return await self.request("POST", body, endpoint, {"content-type": "text/xml; charset=utf-8", **named}, certificate)
+
+    async def request(
+        self, method: str, body: bytes = b"", endpoint: str = "documents", headers: dict[str, str] | None = None,
+        certificate: bytes | None = None, query: str = "",
+    ) -> Response:
+        """One request to a door."""
+        (path, door), = self.endpoints[endpoint].doors()
+        return await door(Request(method, path, query, headers or {}, body, "https://bus.example:8443", certificate))
+
+    def signed(self, payload: bytes, *, signer: Signer | None = None, version: Version = SOAP_11) -> bytes:
+        """The payload in a signed envelope; the unit signs unless someone else is named."""
+        return wss.sign(soap.envelope(version, payload), signer or self.unit, now())
+
+    def read(self, response: Response) -> soap.Envelope:
+        """A reply, its signature proved to be the bus's."""
+        envelope = soap.read(response.body, response.content_type)
+        wss.verify(envelope.root, wss.Policy(), lambda certificate, at: "bus" if self.site.keyring.own(certificate) else "", now())
+        return envelope
+
+    async def send(self, body: bytes, message_id: str = "") -> soap.Envelope:
+        """A document handed in by the unit; the proved reply."""
+        payload = payloads.send_content(message_id, pybase64.b64encode(body))
+        return self.read(await self.post(self.signed(payload)))
+
+
+async def until(condition: Callable[[], Awaitable[object]], seconds: float = 10.0) -> object:
+    """The first true answer of ``condition``."""
+    async with asyncio.timeout(seconds):
+        while not (answer := await condition()):
+            await asyncio.sleep(0.01)
+        return answer
