@@ -13,9 +13,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import uvloop
+import yaml
 
 from bench import accounting
 from sandbox import sites
@@ -26,7 +28,9 @@ WARM_UP = 64
 #: A drain slower than this is a hang, not a measurement.
 DRAIN_SECONDS = 60.0
 
-_DOOR = "/soap/documents"
+#: The endpoint that units send to.
+DOOR = "unit-documents"
+
 _STANDING = "SELECT count(*) FROM deliveries WHERE state <> 'DONE' AND state IN ('READY', 'CLAIMED')"
 _ENDS = "SELECT status, code, reason_en, count(*) FROM receipts WHERE status NOT IN ('ACCEPTED', 'DELIVERED') GROUP BY 1, 2, 3"
 _TIMES = (
@@ -35,7 +39,7 @@ _TIMES = (
 )
 
 
-class Failed(Exception):
+class NotMeasurable(Exception):
     """The bus did not do what is to be measured; the text says what it did instead."""
 
 
@@ -61,13 +65,15 @@ class Bench:
         self.sites = places
         self._ministry = ministry
         self._store = places.ministry / "data" / "bus.db"
+        declared = yaml.safe_load((places.ministry / "routes.yaml").read_text(encoding="utf-8"))
+        self._door = ministry.url + declared["endpoints"][DOOR]["soap"]["path"]
 
     def peak_rss_mb(self) -> float:
         """The ministry's bus at its largest."""
         return accounting.peak_rss_mb(self._ministry.pid)
 
     def run(self, requests: Sequence[bytes], rate: float | None = None) -> Figures:
-        """Send all, as fast as answered or at ``rate`` a second, and wait until the last is delivered. Raises Failed."""
+        """Send all, as fast as answered or at ``rate`` a second, and wait until the last is delivered. Raises NotMeasurable."""
         began, since = time.monotonic(), datetime.now(UTC)
         cpu = accounting.cpu_seconds(self._ministry.pid)
         uvloop.run(self._send(requests, rate))
@@ -75,32 +81,29 @@ class Bench:
         seconds, cpu = time.monotonic() - began, accounting.cpu_seconds(self._ministry.pid) - cpu
         latencies = self._latencies(since)
         if len(latencies) != len(requests):
-            raise Failed(f"{len(requests)} sent, {len(latencies)} delivered, the others: {self._query(_ENDS) or 'no receipt'}")
+            raise NotMeasurable(f"{len(requests)} sent, {len(latencies)} delivered, the others: {self._query(_ENDS) or 'no receipt'}")
         return Figures(len(requests), seconds, cpu * 1000 / len(requests), latencies)
 
     async def _send(self, requests: Sequence[bytes], rate: float | None) -> None:
         tls = ssl.create_default_context(cafile=self.sites.authority)
-        url = self._ministry.url + _DOOR
         pace = _paced(requests, rate)
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls, limit=CONCURRENCY)) as session:
 
             async def sender() -> None:
                 for due, request in pace:
                     await asyncio.sleep(max(0.0, due - time.monotonic()))
-                    async with session.post(url, data=request, headers={"Content-Type": "text/xml; charset=utf-8"}) as response:
+                    async with session.post(self._door, data=request, headers={"Content-Type": "text/xml; charset=utf-8"}) as response:
                         answer = await response.read()
                         if response.status != 200:
-                            raise Failed(f"HTTP {response.status}: {answer[:2000].decode(errors='replace')}")
+                            raise NotMeasurable(f"HTTP {response.status}: {answer[:2000].decode(errors='replace')}")
 
-            async with asyncio.TaskGroup() as senders:
-                for _ in range(CONCURRENCY):
-                    senders.create_task(sender())
+            await asyncio.gather(*(sender() for _ in range(CONCURRENCY)))
 
     def _drain(self) -> None:
         deadline = time.monotonic() + DRAIN_SECONDS
-        while self._query(_STANDING) != [(0,)]:
+        while self._query(_STANDING)[0][0]:
             if time.monotonic() > deadline:
-                raise Failed(f"still not delivered after {DRAIN_SECONDS:.0f} s; see {self._ministry.site / 'bus.log'}")
+                raise NotMeasurable(f"still not delivered after {DRAIN_SECONDS:.0f} s; see {self._ministry.site / 'bus.log'}")
             time.sleep(0.02)
 
     def _latencies(self, since: datetime) -> Sequence[float]:
@@ -108,7 +111,7 @@ class Bench:
         pairs = self._query(_TIMES, stamp)
         return [(datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds() * 1000 for begin, end in pairs]
 
-    def _query(self, statement: str, *values: str) -> list[tuple[str, ...]]:
+    def _query(self, statement: str, *values: str) -> list[tuple[Any, ...]]:
         with closing(sqlite3.connect(f"file:{self._store}?mode=ro", uri=True)) as connection:
             return connection.execute(statement, values).fetchall()
 

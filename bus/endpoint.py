@@ -11,7 +11,7 @@ An adapter never touches the store: it hands messages to the ``Bus`` it was star
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from bus.errors import BusError
 from bus.message import Message
@@ -131,7 +131,8 @@ class Features:
 class Adapter(Protocol):
     """A channel adapter: ``Adapter(name, options, site)``."""
 
-    features: ClassVar[Features]
+    #: On the class, all the adapter can do; on an instance, what this endpoint can do by the side it takes.
+    features: Features
     name: str
 
     def doors(self) -> Sequence[tuple[str, Door]]:

@@ -203,7 +203,7 @@ def _signer(path: Path) -> Signer:
     # The full RSA check takes 40 ms a key, at every start; the comparison with the certificate finds a damaged key as well.
     key = serialization.load_pem_private_key(path.read_bytes(), None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise ValueError("the key is neither RSA nor EC")
+        raise TypeError("the key is neither RSA nor EC")
     chain = path.with_suffix(".crt")
     if not chain.exists():
         raise ValueError(f"its certificate {chain.name} does not exist")
@@ -236,17 +236,18 @@ def _crls(path: Path, anchors: tuple[x509.Certificate, ...], faults: list[Fault]
     try:
         data = path.read_bytes()
         crl = x509.load_pem_x509_crl(data) if data.startswith(b"-----BEGIN") else x509.load_der_x509_crl(data)
-        named = [anchor for anchor in anchors if anchor.subject == crl.issuer]
-        if named and not any(issued(anchor, crl) for anchor in named):
-            raise ValueError(f"the revocation list does not bear the signature of its issuer {name_text(crl.issuer)}")
     except (ValueError, OSError) as error:
         faults.append(_fault(path, error))
         return []
+    named = [anchor for anchor in anchors if anchor.subject == crl.issuer]
+    if named and not any(issued(anchor, crl) for anchor in named):
+        faults.append(_fault(path, f"the revocation list does not bear the signature of its issuer {name_text(crl.issuer)}"))
     return [crl]
 
 
-def _fault(path: Path, error: Exception) -> Fault:
-    return Fault(str(path), 1, 1, f"cannot be used: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+def _fault(path: Path, cause: Exception | str) -> Fault:
+    text = str(cause) or type(cause).__name__
+    return Fault(str(path), 1, 1, f"cannot be used: {text.splitlines()[0]}")
 
 
 def _ski(certificate: x509.Certificate) -> bytes:

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from lxml import etree
 
-from bus import xmlio
+from bus import mending
 
 #: The partner that was authenticated at the door: a name from routes.yaml, never something the message claims.
 SENDER = "sender"
@@ -50,8 +50,8 @@ class Message:
 
     @cached_property
     def tree(self) -> etree._Element:
-        """The body's root element, parsed once by ``xmlio.parse``; read-only. Raises Rejected 5.6.x."""
-        return xmlio.parse(self.body)
+        """The body's root element, parsed once by ``mending.parse``; read-only. Raises Rejected 5.6.x."""
+        return mending.parse(self.body)
 
     @cached_property
     def digest(self) -> str:

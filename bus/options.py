@@ -12,21 +12,23 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationInfo, WithJsonSchema
 
 from bus.errors import suggestion
 from bus.organisations import well_formed
 from bus.schemas import Library
 from bus.xpath import XPath
 
-__all__ = ["ContractFile", "Duration", "KeyName", "Model", "OrganCode", "PartnerName", "SchemaFile", "Stylesheet", "Surroundings", "XPath"]
-
 
 class Model(BaseModel):
     """Base of every options model: keys it does not declare are mistakes; a key ``order_by`` is written ``order-by``."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, arbitrary_types_allowed=True, populate_by_name=True, alias_generator=lambda name: name.replace("_", "-")
+        extra="forbid",
+        frozen=True,
+        arbitrary_types_allowed=True,
+        populate_by_name=True,
+        alias_generator=lambda name: name.replace("_", "-"),
     )
 
 
@@ -78,6 +80,14 @@ def duration(value: object) -> object:
     return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
 
 
+def _expression(value: object) -> XPath:
+    if isinstance(value, XPath):
+        return value
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("must be an XPath expression")
+    return XPath(value)
+
+
 def _organ(value: str) -> str:
     if not well_formed(value):
         raise ValueError(f"{value!r} is not an organisation code, such as 000.00.00.G22 or G22")
@@ -85,6 +95,7 @@ def _organ(value: str) -> str:
 
 
 Duration = Annotated[timedelta, BeforeValidator(duration), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})]
+Expression = Annotated[XPath, PlainValidator(_expression), WithJsonSchema({"type": "string", "format": "xpath"})]
 OrganCode = Annotated[str, AfterValidator(_organ)]
 KeyName = Annotated[str, _among("key", lambda site: site.keys)]
 PartnerName = Annotated[str, _among("partner", lambda site: site.partners)]

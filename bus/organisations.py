@@ -76,7 +76,8 @@ class Organisation:
 
     def overlaps(self, other: "Organisation") -> bool:
         """Whether some day is in the validity of both rows."""
-        return (self.valid_from or date.min) <= (other.valid_to or date.max) and (other.valid_from or date.min) <= (self.valid_to or date.max)
+        starts, ends = (self.valid_from, other.valid_from), (self.valid_to, other.valid_to)
+        return max(start or date.min for start in starts) <= min(end or date.max for end in ends)
 
 
 class CodeBook:
@@ -150,6 +151,8 @@ def _others(code: str, rows: Iterable[Organisation]) -> tuple[str, ...]:
 def _rows(file: str, lines: list[str], faults: list[Fault]) -> Iterator[tuple[int, Organisation]]:
     """The data rows with their line numbers; what is wrong with a line goes to ``faults``. Lines that begin with ``#`` are remarks."""
     numbered = [(number, text) for number, text in enumerate(lines, 1) if text.strip() and not text.startswith("#")]
+    if not numbered:
+        faults.append(Fault(file, 1, 1, f"the code book is empty; its heading must be {','.join(COLUMNS)}"))
     for number, text in numbered:
         cells = next(csv.reader([text]))
         if number == numbered[0][0]:
@@ -164,7 +167,8 @@ def _rows(file: str, lines: list[str], faults: list[Fault]) -> Iterator[tuple[in
 
 def _row(file: str, number: int, cells: list[str], faults: list[Fault]) -> Organisation | None:
     code, old_code, name, start, end, successor = cells
-    found = [Fault(file, number, 1, f"{text!r} is not an organisation code") for text in (code, old_code, successor) if text and not well_formed(text)]
+    bad = [text for text in (code, old_code, successor) if text and not well_formed(text)]
+    found = [Fault(file, number, 1, f"{text!r} is not an organisation code") for text in bad]
     if not code or not name:
         found.append(Fault(file, number, 1, "code and name must not be empty"))
     days: list[date | None] = []

@@ -12,9 +12,9 @@ import difflib
 import hashlib
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from lxml import etree
 
@@ -27,7 +27,7 @@ MOST_QUOTED = 60
 
 #: Library files have addresses of their own: relative references resolve among them, and absolute ones lead nowhere else.
 _BASE = "library://schemas/"
-_STRIP_NAMESPACE = re.compile(r"\{[^{}' ]*\}")
+_STRIP_NAMESPACE = re.compile(r"\{[^{}' ]*[:/][^{}' ]*\}")
 
 T = TypeVar("T")
 
@@ -72,15 +72,15 @@ class Library:
         schema = self.schema(name)
         if schema.validate(tree):
             return
-        faults = list(schema.error_log)
+        faults = _entries(schema.error_log)
         errors = tuple(_explain(fault, tree) for fault in faults[:MOST_ERRORS])
         if len(faults) > MOST_ERRORS:
             errors += (Phrase("xsd-more", {"count": len(faults) - MOST_ERRORS}),)
         raise Rejected("schema-invalid", at=str(errors[0].values["path"]), schema=name, errors=errors)
 
     def _compile(self, kind: str, name: str, compiler: Callable[[etree._Element], T]) -> T:
-        cache: dict[tuple[str, str], T] = self._compiled.__dict__
-        key = (kind, name)
+        cache: dict[str, T] = self._compiled.__dict__
+        key = f"{kind} {name}"
         if key not in cache:
             data = self.read(name)
             try:
@@ -109,20 +109,25 @@ class _Resolver(etree.Resolver):
     def __init__(self, library: Library) -> None:
         self._library = library
 
-    def resolve(self, system_url: str, public_id: str, context: object) -> object:  # noqa: ARG002 - lxml's signature
+    def resolve(self, system_url: str, public_id: str, context: object) -> object:  # type: ignore[override]  # noqa: ARG002 - lxml's signature
         if not system_url.startswith(_BASE):
             raise PermissionError(f"{system_url!r} lies outside the library")
         data = self._library.read(system_url.removeprefix(_BASE))
-        return self.resolve_string(data, context, base_url=system_url)  # type: ignore[attr-defined]
+        return self.resolve_string(data, context, base_url=system_url)
 
 
 def _stylesheet(tree: etree._Element) -> etree.XSLT:
-    return etree.XSLT(tree, access_control=etree.XSLTAccessControl.DENY_ALL)
+    return etree.XSLT(tree, access_control=etree.XSLTAccessControl.DENY_ALL)  # type: ignore[attr-defined]
+
+
+def _entries(log: object) -> list[etree._LogEntry]:
+    # lxml's stubs do not know that an error log can be iterated over.
+    return list(cast("Iterable[etree._LogEntry]", log))  # noqa: SLF001 - the only name of the type
 
 
 def _why(error: etree.LxmlError) -> str:
     """The first thing libxml2 had to say, with its line where it knows one."""
-    entries = [entry for entry in error.error_log if entry.message]
+    entries = [entry for entry in _entries(error.error_log) if entry.message]
     if not entries:
         return str(error)
     return f"line {entries[0].line}: {_STRIP_NAMESPACE.sub('', entries[0].message)}"

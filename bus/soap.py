@@ -178,7 +178,8 @@ def raise_fault(reply: Envelope, target: str, retry_after: float | None = None) 
         return
     code, reason = _fault_words(reply.payload)
     ours = _first(reply.payload, f"{{{FAULT_NAMESPACE}}}Code")
-    detail = f"{ours or code}: {reason}"
+    # A bus's own fault string begins with the code.
+    detail = reason if ours and reason.startswith(ours) else f"{ours or code}: {reason}"
     transient = ours.startswith("4") if _CODE.fullmatch(ours) else code.partition(".")[0] in {"Server", "Receiver"}
     if transient:
         raise Deferred("partner-postponed", target=target, detail=detail, retry_after=retry_after)

@@ -27,9 +27,10 @@ import json
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, NoReturn
 
+from bus.edxml.model import VIETNAM
 from bus.errors import BusError, Deferred, Rejected
 
 PREFIX: Final = "XroadVnpt-"
@@ -42,8 +43,6 @@ JSON: Final = "application/json"
 FILE: Final = "application/octet-stream"
 #: The SDK writes the file and then this; the digest is taken without it.
 LINE_END: Final = b"\r\n"
-#: The only zone of the protocol, and it is never written: Vietnam has kept UTC+7 without daylight saving since 1975.
-VIETNAM: Final = timezone(timedelta(hours=7))
 #: How callers of the SDK write ``fromDate`` and ``toDate``; we write list times in the same form.
 TIME_FORMAT: Final = "%d/%m/%Y %H:%M:%S"
 

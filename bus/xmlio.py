@@ -58,13 +58,15 @@ def parse(data: bytes, limits: Limits = DEFAULT) -> etree._Element:
     """The document's root element. Raises Rejected 5.6.0, 5.6.1 or 5.6.2; the tree is the caller's own."""
     _at_most("size", len(data), limits.size)
     data = _as_utf8(data)
-    markup, equals = _bound_markup(data, limits)
+    tags, equals = data.count(b"<"), data.count(b"=")
+    _bound_markup(data, tags, equals, limits)
     if _has_doctype(data):
         raise Rejected("xml-doctype")
     root = _parsed(data)
     if root.getroottree().docinfo.internalDTD is not None:
         raise Rejected("xml-doctype")
-    if markup > limits.depth or equals > min(limits.attributes_each, limits.namespaces):
+    # Every level of nesting takes two tags, and every attribute and namespace a "=": most documents need no closer look.
+    if tags > 2 * limits.depth or equals > min(limits.attributes_each, limits.namespaces):
         _bound_tree(root, limits)
     return root
 
@@ -139,13 +141,14 @@ def _check_declaration(data: bytes, allowed: frozenset[bytes]) -> int:
     return data.find(b"?>", 0, 1024) + 2
 
 
-def _bound_markup(data: bytes, limits: Limits) -> tuple[int, int]:
-    """Refuse too much markup before a parser builds anything of it; the numbers of end tags and of ``=``."""
-    closing, equals = data.count(b"</"), data.count(b"=")
-    _at_most("elements", data.count(b"<") - closing, limits.elements)
-    _at_most("elements", closing, limits.elements)
+def _bound_markup(data: bytes, tags: int, equals: int, limits: Limits) -> None:
+    """Refuse too much markup before a parser builds anything of it."""
+    if tags > limits.elements:
+        closing = data.count(b"</")
+        _at_most("elements", max(closing, tags - closing), limits.elements)
     _at_most("attributes", equals, limits.attributes)
-    return closing, equals
+    if equals > limits.namespaces:
+        _at_most("namespace declarations", data.count(b"xmlns"), limits.elements)
 
 
 def _has_doctype(data: bytes) -> bool:

@@ -3,7 +3,6 @@
 The context node is the edXML view of a message (``edxml.view``): a ``MessageHeader`` without namespaces, in which every code is
 followed by its other forms, so that ``To/OrganId = 'G18'`` holds whichever form was written. A body that is not edXML is asked as it is.
 
-Also a pydantic type: an option declared ``XPath`` is a string in YAML, compiled and checked when the site is loaded.
 Raises ``ValueError`` for an expression that cannot work. W3C XML Path Language 1.0.
 """
 
@@ -11,9 +10,8 @@ import math
 from typing import Any
 
 from lxml import etree
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+
+_STRING = etree.XPath("string()")
 
 
 class XPath:
@@ -46,29 +44,11 @@ class XPath:
         """The first of ``strings``, or ""."""
         return next(iter(self.strings(context)), "")
 
-    @classmethod
-    def _coerce(cls, value: object) -> "XPath":
-        if isinstance(value, XPath):
-            return value
-        if not isinstance(value, str) or not value.strip():
-            raise ValueError("must be an XPath expression")
-        return cls(value)
 
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """How pydantic makes one from an option's text."""
-        return core_schema.no_info_plain_validator_function(cls._coerce)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """What an editor may know of it."""
-        return {"type": "string", "format": "xpath"}
-
-
-def _string(value: object) -> str:
+def _string(value: Any) -> str:
     """XPath's ``string()`` of one node or value, as lxml hands it out."""
-    if isinstance(value, etree._Element):
-        return "".join(value.itertext())
+    if etree.iselement(value):
+        return str(_STRING(value))
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() else str(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

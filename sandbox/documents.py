@@ -1,6 +1,6 @@
 """Fictitious official documents that look and weigh like real ones, for the demo, the tests and the measurements.
 
-Everything follows from a seed: the same arguments give the same octets, on every machine. Subjects, persons and units are made up;
+Everything follows from a seed: the same arguments give the same octets. Subjects, persons and units are made up;
 the organisations' names are the public ones. ``make`` gives the message as it goes over the wire; ``document`` and ``status`` give
 the data; ``invalid`` and ``wrong_sender`` give what a bus must refuse.
 """
@@ -93,7 +93,15 @@ _TYPES = (
     ("Thông báo", 7, "TB"),
     ("Quyết định", 2, "QĐ"),
 )
-_ACTS = ("báo cáo tình hình", "triển khai", "góp ý dự thảo kế hoạch", "đề nghị phối hợp", "cung cấp số liệu về", "hướng dẫn thực hiện", "kết quả")
+_ACTS = (
+    "báo cáo tình hình",
+    "triển khai",
+    "góp ý dự thảo kế hoạch",
+    "đề nghị phối hợp",
+    "cung cấp số liệu về",
+    "hướng dẫn thực hiện",
+    "kết quả",
+)
 _MATTERS = (
     "kết nối, chia sẻ dữ liệu giữa các hệ thống thông tin",
     "gửi, nhận văn bản điện tử liên thông các cấp",
@@ -111,6 +119,8 @@ _MIDDLES = ("Văn", "Thị", "Minh", "Thanh", "Quốc", "Thu", "Đức", "Hồng
 _GIVENS = ("An", "Bình", "Cường", "Dung", "Giang", "Hà", "Khánh", "Lâm", "Mai", "Nam", "Oanh", "Phúc", "Quỳnh", "Sơn", "Thảo", "Yến")
 _SIGNERS = (("KT. BỘ TRƯỞNG", "Thứ trưởng"), ("TL. BỘ TRƯỞNG", "Chánh Văn phòng"), ("KT. CỤC TRƯỞNG", "Phó Cục trưởng"), ("", "Cục trưởng"))
 _PRIORITIES = (0, 0, 0, 0, 0, 1, 1, 2, 3)
+#: Share of documents that ask for an answer by a day.
+_WITH_DUE_DATE = 0.4
 _FIRST_DAY = date(2026, 1, 5)
 #: Files by share of the whole size; most documents are one signed PDF.
 _FILES = (("pdf",), ("pdf",), ("pdf",), ("pdf", "xlsx"), ("pdf", "docx"), ("docx",))
@@ -139,7 +149,7 @@ def document(
     number: int | None = None,
 ) -> Document:
     """The same as data. A reply answers a letter of the first receiver; recall, update and replace are about this seed's NEW document."""
-    rng = random.Random(f"{seed}/{sender.code}")
+    rng = random.Random(f"{seed}/{sender.code}")  # noqa: S311 - reproducible, nothing secret
     fresh = _new(rng, size, sender, receivers, number if number is not None else rng.randint(1, 9999))
     return _VARIANTS[kind](fresh, receivers)
 
@@ -161,7 +171,7 @@ def _new(rng: random.Random, size: int, sender: Party, receivers: Sequence[Party
         subject=subject,
         content=subject,
         signer_info=SignerInfo(competence, position, _person(rng)),
-        due_date=day + timedelta(days=14) if rng.random() < 0.4 else None,
+        due_date=day + timedelta(days=14) if rng.random() < _WITH_DUE_DATE else None,
         other_info=OtherInfo(rng.choice(_PRIORITIES), "Liên thông văn bản quốc gia", "TVC", 1, rng.randint(1, 12), direction=False),
         to_places=("Như trên", "Lưu: VT"),
     )

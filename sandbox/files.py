@@ -17,6 +17,7 @@ _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _PACKAGE = "http://schemas.openxmlformats.org/package/2006"
 _SCAN_WIDTH = 1000
 _FIRST_FREE_CODE = 33
+_MOST_LETTERS = 256 - _FIRST_FREE_CODE
 
 
 def pdf(lines: Sequence[str], size: int, seed: int) -> bytes:
@@ -25,25 +26,31 @@ def pdf(lines: Sequence[str], size: int, seed: int) -> bytes:
     The font is Helvetica, not embedded, with an encoding made of the letters used: viewers draw Vietnamese as far as their own
     Helvetica goes, and copying and searching work everywhere through the ToUnicode map.
     """
-    codes = {letter: _FIRST_FREE_CODE + number for number, letter in enumerate(sorted({letter for line in lines for letter in line} - {" "}))}
-    if len(codes) + _FIRST_FREE_CODE > 256:
+    letters = sorted({letter for line in lines for letter in line} - {" "})
+    codes = {letter: code for code, letter in enumerate(letters, _FIRST_FREE_CODE)}
+    if len(codes) > _MOST_LETTERS:
         raise ValueError("more different letters than one simple font can hold")
     bare = len(_pdf(lines, codes, b"")) - _SCAN_WIDTH
     rows = max(1, (size - bare) // _SCAN_WIDTH + 1)
-    return _pdf(lines, codes, random.Random(seed).randbytes(rows * _SCAN_WIDTH))
+    return _pdf(lines, codes, _noise(seed, rows * _SCAN_WIDTH))
+
+
+def _noise(seed: int, size: int) -> bytes:
+    return random.Random(seed).randbytes(size)  # noqa: S311 - reproducible, nothing secret
 
 
 def _pdf(lines: Sequence[str], codes: Mapping[str, int], scan: bytes) -> bytes:
     """The objects in order (their numbers are their places), the cross-reference table, the trailer."""
     height = max(1, len(scan) // _SCAN_WIDTH)
     page = "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Resources << {} >> /Contents {} 0 R >>"
+    encoding = f"/Encoding << /Type /Encoding /Differences [{_differences(codes)}] >> /ToUnicode 6 0 R"
     image = f"/Type /XObject /Subtype /Image /Width {_SCAN_WIDTH} /Height {height} /ColorSpace /DeviceGray /BitsPerComponent 8"
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R /Lang (vi-VN) >>",
         b"<< /Type /Pages /Kids [3 0 R 4 0 R] /Count 2 >>",
         page.format("/Font << /F1 5 0 R >>", 7).encode(),
         page.format("/XObject << /Scan 9 0 R >>", 8).encode(),
-        f"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding << /Type /Encoding /Differences [{_differences(codes)}] >> /ToUnicode 6 0 R >>".encode(),
+        f"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica {encoding} >>".encode(),
         _stream("", _to_unicode(codes)),
         _stream("", _text(lines, codes)),
         _stream("", b"q 515 0 0 742 40 50 cm /Scan Do Q"),
@@ -97,14 +104,15 @@ def docx(lines: Sequence[str], size: int, seed: int) -> bytes:
 
 def xlsx(lines: Sequence[str], size: int, seed: int) -> bytes:
     """A workbook with one sheet: each line numbered, with a made-up figure."""
-    rng = random.Random(seed)
+    figures = _noise(seed, len(lines))
     space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     rows = "".join(
         f'<row r="{number}"><c r="A{number}"><v>{number}</v></c><c r="B{number}" t="inlineStr"><is><t>{escape(line)}</t></is></c>'
-        f'<c r="C{number}"><v>{rng.randint(1, 9999)}</v></c></row>'
+        f'<c r="C{number}"><v>{figures[number - 1]}</v></c></row>'
         for number, line in enumerate(lines, 1)
     )
-    book = f'{_DECLARATION}<workbook xmlns="{space}" xmlns:r="{_OFFICE}"><sheets><sheet name="Số liệu" sheetId="1" r:id="rId1"/></sheets></workbook>'
+    sheets = '<sheets><sheet name="Số liệu" sheetId="1" r:id="rId1"/></sheets>'
+    book = f'{_DECLARATION}<workbook xmlns="{space}" xmlns:r="{_OFFICE}">{sheets}</workbook>'
     sheet = f'{_DECLARATION}<worksheet xmlns="{space}"><sheetData>{rows}</sheetData></worksheet>'
     kind = "application/vnd.openxmlformats-officedocument.spreadsheetml."
     parts = {"xl/workbook.xml": (f"{kind}sheet.main+xml", book), "xl/worksheets/sheet1.xml": (f"{kind}worksheet+xml", sheet)}
@@ -117,16 +125,17 @@ _Parts = Mapping[str, tuple[str, str]]
 def _sized(parts: _Parts, main: str, related: Mapping[str, tuple[str, str]], size: int, seed: int) -> bytes:
     bare = _package(parts, main, related, "")
     missing = max(0, size - len(bare)) * 3 // 4 + 1
-    return _package(parts, main, related, base64.b64encode(random.Random(seed).randbytes(missing)).decode())
+    return _package(parts, main, related, base64.b64encode(_noise(seed, missing)).decode())
 
 
 def _package(parts: _Parts, main: str, related: Mapping[str, tuple[str, str]], custom: str) -> bytes:
     """An OPC package: content types, relationships, parts, and a custom XML part that holds ``custom``."""
     folder, _, file = main.rpartition("/")
     overrides = "".join(f'<Override PartName="/{name}" ContentType="{kind}"/>' for name, (kind, _) in parts.items())
+    kinds = {"rels": "application/vnd.openxmlformats-package.relationships+xml", "xml": "application/xml"}
+    defaults = "".join(f'<Default Extension="{ending}" ContentType="{kind}"/>' for ending, kind in kinds.items())
     files = {
-        "[Content_Types].xml": f'{_DECLARATION}<Types xmlns="{_PACKAGE}/content-types"><Default Extension="rels" '
-        f'ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Default Extension="xml" ContentType="application/xml"/>{overrides}</Types>',
+        "[Content_Types].xml": f'{_DECLARATION}<Types xmlns="{_PACKAGE}/content-types">{defaults}{overrides}</Types>',
         "_rels/.rels": _relationships({"rId1": ("officeDocument", main)}),
         **{name: text for name, (_, text) in parts.items()},
         f"{folder}/_rels/{file}.rels": _relationships({**related, "rIdCustom": ("customXml", "../customXml/item1.xml")}),

@@ -40,9 +40,9 @@ Keep = Callable[[Letter], Awaitable[None]]
 class Desk:
     """The desk. Use as ``async with Desk(...) as desk``."""
 
-    def __init__(self, url: str, secret: str, clock: Clock, *, code: str = CODE, name: str = NAME) -> None:
-        """``url`` is the hub's, up to but without the operation, such as ``https://127.0.0.1:8443/vxp/exchange``."""
-        self._client = Client(Account(url, code, secret), name="hub", clock=clock)
+    def __init__(self, url: str, secret: str, clock: Clock, *, code: str = CODE, name: str = NAME, anchors: Sequence[bytes] = ()) -> None:
+        """``url`` is the hub's without the operation, such as ``http://127.0.0.1:8080/vxp/exchange``; ``anchors`` (DER) for its TLS."""
+        self._client = Client(Account(url, code, secret, anchors=anchors), name="hub", clock=clock)
         self._clock = clock
         self._organ = Organ(organ_id=code, organization_in_charge=name, organ_name=name)
 

@@ -37,6 +37,11 @@ class BusProcess:
             raise RuntimeError("the bus is not running")
         return self._process.pid
 
+    @property
+    def died(self) -> bool:
+        """Whether it was started, was not stopped by us, and runs no more."""
+        return self._process is not None and self._process.poll() is not None
+
     def start(self) -> "BusProcess":
         """Start it and wait until it listens; ``url`` is then its address. Started again, it keeps its port. Raises DidNotStart."""
         command = [sys.executable, "-m", "bus", "run", "--site", str(self.site), "--port", str(self._port), "--workers", str(self._workers)]

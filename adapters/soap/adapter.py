@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
 
 import pybase64
 from lxml import etree
@@ -36,10 +35,12 @@ class Adapter:
     Delivery is at least once: a reply that is lost after the partner took the message makes us send it again, with the same id.
     """
 
-    features: ClassVar[Features] = Features(accepts=True, sends=True, mailbox=True)
+    #: What the adapter can do; one endpoint is one side of it.
+    features: Features = Features(accepts=True, sends=True, mailbox=True)
 
     def __init__(self, name: str, options: Options, site: Site) -> None:
         self.name = name
+        self.features = Features(sends=True) if options.url else Features(accepts=True, mailbox=True)
         self._options = options
         self._site = site
         self._door = Door(name, options, site) if options.path else None

@@ -26,7 +26,16 @@ __all__ = ["Account", "Adapter", "Client", "Options"]
 
 
 class Adapter:
-    """VXP, the national document exchange. ``url``: sends by sendEdoc and polls. ``path``: a hub for systems that speak VXP."""
+    """VXP, the national document exchange (VNPT's "XRoad/VPCP" interface).
+
+    Client (``url``): sends by sendEdoc; every ``poll`` it lists, fetches, hands over and then confirms. A file that can never be taken
+    is reported as ``fail`` with the reason; any other trouble leaves it in the hub's list for the next round.
+
+    Hub (``path``): a system that uses VNPT's SDK points its endpoint here, unchanged. It sends, and fetches from its partner's mailbox;
+    the agencies are the site's code book, which it cannot change.
+
+    Delivery to a hub is at least once: one that answered too late is sent the same octets again. This hub then gives the same DocId.
+    """
 
     #: What the adapter can do; one endpoint is one side of it.
     features: Features = Features(accepts=True, sends=True, mailbox=True)

@@ -44,7 +44,7 @@ class Client:
 
     def __init__(self, account: Account, *, name: str, clock: Clock) -> None:
         """``name`` stands for the hub in reasons."""
-        self._account = account
+        self.account = account
         self._name = name
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
@@ -52,9 +52,9 @@ class Client:
     async def send(self, data: bytes, message_type: str, sender: str, receivers: Sequence[str]) -> bytes:
         """Hand a file to the hub for ``receivers`` (none: the hub reads the To elements); the hub's reply, which holds its DocId."""
         parameters = {
-            "servicetype": self._account.service_type,
+            "servicetype": self.account.service_type,
             "messagetype": message_type,
-            "hash-file": vxp.file_hash(data, self._account.hash_form),
+            "hash-file": vxp.file_hash(data, self.account.hash_form),
             "from": sender,
         }
         if receivers:
@@ -95,7 +95,7 @@ class Client:
             await session.close()
 
     def _kind(self, message_type: str) -> dict[str, str]:
-        return {"servicetype": self._account.service_type, "messagetype": message_type}
+        return {"servicetype": self.account.service_type, "messagetype": message_type}
 
     async def _ask(self, operation: str, parameters: Mapping[str, str], body: bytes = b"", most: int = _MOST_LIST) -> Mapping[str, Any]:
         reply = await self._post(operation, parameters, body, most=most)
@@ -107,13 +107,13 @@ class Client:
         self, operation: str, parameters: Mapping[str, str], body: bytes, *, content_type: str = vxp.JSON, most: int = _MOST_LIST
     ) -> bytes:
         signed = {
-            "systemid": self._account.system,
+            "systemid": self.account.system,
             **parameters,
             "timestamp": vxp.timestamp(self._clock()),
             "Content-Type": content_type,
         }
-        headers = vxp.signed_headers(signed, self._account.secret)
-        address = f"{self._account.url.rstrip('/')}/{operation}"
+        headers = vxp.signed_headers(signed, self.account.secret)
+        address = f"{self.account.url.rstrip('/')}/{operation}"
         try:
             async with self._connected().post(address, data=body, headers=headers, allow_redirects=False) as response:
                 self._refuse_http_failure(response)
@@ -123,13 +123,16 @@ class Client:
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=_MOST_CONNECTIONS, ssl=self._tls() if self._account.anchors else True)
-            timeout = aiohttp.ClientTimeout(total=self._account.timeout.total_seconds())
+            connector = aiohttp.TCPConnector(limit=_MOST_CONNECTIONS, ssl=self._tls() if self.account.anchors else True)
+            timeout = aiohttp.ClientTimeout(total=self.account.timeout.total_seconds())
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         return self._session
 
     def _tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cadata="".join(ssl.DER_cert_to_PEM_cert(anchor) for anchor in self._account.anchors))
+        context = ssl.create_default_context(cadata="".join(ssl.DER_cert_to_PEM_cert(anchor) for anchor in self.account.anchors))
+        # A pinned leaf certificate is an anchor as well; Python 3.13 has this by default.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
 
     def _refuse_http_failure(self, response: aiohttp.ClientResponse) -> None:
         status = response.status

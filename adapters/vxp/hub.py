@@ -14,6 +14,7 @@ from typing import Final
 from adapters.vxp import intake, lists
 from adapters.vxp.options import Options
 from bus import vxp
+from bus.edxml.model import VIETNAM
 from bus.endpoint import Bus, Pending, Request, Response
 from bus.errors import BusError, Deferred, Rejected
 from bus.message import KIND, RECEIVERS, SENDER
@@ -167,7 +168,7 @@ class Hub:
         raise Rejected("agencies-fixed", operation=request.path.rpartition("/")[2])
 
     def _today(self) -> date:
-        return self._site.clock().astimezone(vxp.VIETNAM).date()
+        return self._site.clock().astimezone(VIETNAM).date()
 
 
 Operation = Callable[[Hub, vxp.Call, Request], Awaitable[bytes | Response]]

@@ -31,7 +31,7 @@ def say(key: str, **values: object) -> str:
 
 def emit(data: object) -> None:
     """``data`` as one line of JSON on standard output."""
-    print(orjson.dumps(data, default=str).decode())
+    print(orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:

@@ -58,12 +58,13 @@ def run(
 def demo(
     documents: Annotated[int, typer.Option(help="How many documents.", min=5, max=100_000)] = 36,
     keep: Annotated[bool, typer.Option(help="Leave everything running until Ctrl-C.")] = False,
+    kill: Annotated[int, typer.Option(help="kill -9 the ministry's bus this often on the way; it is started again.", min=0)] = 0,
     json: JsonOption = False,
 ) -> None:
     """Run the bus and its sandbox partners in a temporary site, send documents down every route, and check the outcome."""
     from sandbox import demo as play  # noqa: PLC0415 - the sandbox stands above the machine and is loaded for this command only
 
-    raise typer.Exit(play.run(documents=documents, keep=keep, json=json))
+    raise typer.Exit(play.run(documents=documents, keep=keep, json=json, kills=kill))
 
 
 def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema
 
-from bus.options import Duration, Model, OrganCode, XPath
+from bus.options import Duration, Expression, Model, OrganCode
 from bus.route import Entry
+from bus.xpath import XPath
 
 
 def _entry(value: object) -> Entry:
@@ -52,7 +53,7 @@ class SiteBlock(Model):
     tls: str = Field("own/tls", description="the key of the HTTPS door, or 'none': then a proxy in front does TLS")
     language: Literal["vi", "en"] = Field("vi", description="the language of the console and of one-language answers")
     organisations: str = Field("organisations/v1/organisations.csv", description="the code book, under schemas/")
-    limits: Limits = Field(default_factory=Limits, description="what is the most the bus reads")
+    limits: Limits = Field(Limits.model_validate({}), description="what is the most the bus reads")
 
 
 class PartnerBlock(Model):
@@ -75,7 +76,7 @@ class RetryBlock(Model):
 class BranchBlock(Model):
     """One branch of ``choose``: ``when`` and ``to``, or ``otherwise`` alone, last."""
 
-    when: XPath | None = Field(None, description="condition on the edXML view of the message, shown for one receiver at a time")
+    when: Expression | None = Field(None, description="condition on the edXML view of the message, shown for one receiver at a time")
     to: Entries | None = Field(None, description="where this receiver's copy goes")
     otherwise: Entries | None = Field(None, description="where it goes when no branch above takes it")
 
@@ -85,14 +86,14 @@ class RouteBlock(Model):
 
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="the route's name, in lower-case-with-hyphens")
     source: str = Field("", alias="from", description="the endpoint it takes from; without one it is internal, the target of another route")
-    when: XPath | None = Field(None, description="condition on the edXML view of the message")
+    when: Expression | None = Field(None, description="condition on the edXML view of the message")
     gate: list[Any] = Field(default_factory=list, description="steps that run while the sender waits: failure refuses the message")
     steps: list[Any] = Field(default_factory=list, description="steps that run after the message was accepted")
     choose: list[BranchBlock] = Field(default_factory=list, description="where each receiver's copy goes, asked once for each receiver")
     to: Entries | None = Field(None, description="where the message goes, whoever its receivers are")
-    order_by: XPath | None = Field(None, description="messages with the same value leave in order")
+    order_by: Expression | None = Field(None, description="messages with the same value leave in order")
     receipts: str = Field("", description="the mailbox endpoint where the sender fetches its receipts")
-    retry: RetryBlock = Field(default_factory=RetryBlock, description="when to try again, and when to give up")
+    retry: RetryBlock = Field(RetryBlock.model_validate({}), description="when to try again, and when to give up")
 
 
 class SiteFile(Model):

@@ -1,12 +1,10 @@
 """Collecting every fault of routes.yaml, each at its line and column; and pydantic's errors said in the house's words."""
 
-import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, SecretStr, ValidationError
-from pydantic_core import ErrorDetails
 
 from bus.config.marks import Document, Path
 from bus.errors import Fault, suggestion
@@ -66,16 +64,16 @@ class Faults:
                 self._note(detail, model, path)
             return None
 
-    def _note(self, detail: ErrorDetails, model: type[BaseModel], path: Path) -> None:
+    def _note(self, detail: Mapping[str, Any], model: type[BaseModel], path: Path) -> None:
         location = detail["loc"]
         at = (*path, *location)
-        name = location[-1] if location else path[-1] if path else ""
+        name = next((step for step in reversed(at) if isinstance(step, str)), "")
         if detail["type"] == "extra_forbidden":
             self.add(at, f"unknown key {name!r}{suggestion(str(name), _keys(model, location[:-1]))}", key=True)
         elif detail["type"] == "missing":
             self.add(at[:-1], f"{name!r} is missing{_description(model, location)}", key=True)
         elif detail["type"] == "value_error":
-            self.add(at, str(detail["ctx"]["error"]))
+            self.add(at, str(detail["ctx"]["error"]), key=not location)
         else:
             words = _WORDS.get(detail["type"])
             said = words.format(**detail.get("ctx", {})) if words else detail["msg"]
@@ -109,7 +107,7 @@ def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
 
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     """The model that an annotation such as ``list[Model] | None`` or ``dict[str, Model]`` speaks of."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for part in typing.get_args(annotation) if (found := _model_in(part))), None)
 

@@ -86,12 +86,12 @@ class _Builder:
             return None
         self._open.add(id(node))
         try:
-            return self._mapping(node, path) if isinstance(node, yaml.MappingNode) else self._list(node, path)
+            return self._mapping(node, path) if isinstance(node, yaml.MappingNode) else self._list(node.value, path)
         finally:
             self._open.discard(id(node))
 
-    def _list(self, node: yaml.CollectionNode, path: Path) -> list[Any]:
-        return [self.build(item, (*path, index)) for index, item in enumerate(node.value)]
+    def _list(self, nodes: list[yaml.Node], path: Path) -> list[Any]:
+        return [self.build(item, (*path, index)) for index, item in enumerate(nodes)]
 
     def _mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, Any]:
         data: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 Works on the document's plain data, not on the validated models, so that one mistake in a block hides no other and causes none.
 """
 
+import difflib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -111,9 +112,11 @@ def _check_receipts(route: Outline, endpoints: Mapping[str, Features | None], fa
         _check_endpoint(route.receipts, (*route.path, "receipts"), "mailbox", "has no mailboxes", endpoints, faults)
 
 
-def _check_use(use: Use, endpoints: Mapping[str, Features | None], internal: Collection[str], routes: Collection[str], faults: Faults) -> None:
+def _check_use(
+    use: Use, endpoints: Mapping[str, Features | None], internal: Collection[str], routes: Collection[str], faults: Faults
+) -> None:
     if use.mailbox:
-        _check_endpoint(use.name, use.path, "mailbox", "has no mailboxes", endpoints, faults)
+        _check_endpoint(use.name, use.path, "mailbox", "has no mailboxes", endpoints, faults, key=True)
     elif use.name in endpoints:
         features = endpoints[use.name]
         if features and not features.sends:
@@ -125,13 +128,15 @@ def _check_use(use: Use, endpoints: Mapping[str, Features | None], internal: Col
         faults.add(use.path, f"unknown target {use.name!r}{suggestion(use.name, {*endpoints, *internal})}")
 
 
-def _check_endpoint(name: str, path: Path, feature: str, lacking: str, endpoints: Mapping[str, Features | None], faults: Faults) -> None:
+def _check_endpoint(
+    name: str, path: Path, feature: str, lacking: str, endpoints: Mapping[str, Features | None], faults: Faults, *, key: bool = False
+) -> None:
     if name not in endpoints:
-        faults.add(path, f"unknown endpoint {name!r}{suggestion(name, endpoints)}")
+        faults.add(path, f"unknown endpoint {name!r}{suggestion(name, endpoints)}", key=key)
         return
     features = endpoints[name]
     if features and not getattr(features, feature):
-        faults.add(path, f"endpoint {name!r} {lacking}")
+        faults.add(path, f"endpoint {name!r} {lacking}", key=key)
 
 
 def _check_reached(routes: Collection[Outline], internal: Collection[str], faults: Faults) -> None:
@@ -147,7 +152,9 @@ def _check_reached(routes: Collection[Outline], internal: Collection[str], fault
         if route.name in internal and route.name not in targeted:
             faults.add((*route.path, "name"), f"route {route.name!r} is never reached: it has no 'from' and no route sends to it")
         if route.conditional and not route.source:
-            faults.add((*route.path, "when"), "'when' has no effect on a route without 'from'; put it into the 'choose' that leads here", key=True)
+            faults.add(
+                (*route.path, "when"), "'when' has no effect on a route without 'from'; put it into the 'choose' that leads here", key=True
+            )
 
 
 def _check_branches(data: Any, routes: Collection[Outline], faults: Faults) -> None:
@@ -204,6 +211,8 @@ def _check_cycles(routes: Collection[Outline], internal: Collection[str], faults
 
 def _check_used(routes: Collection[Outline], endpoints: Collection[str], faults: Faults) -> None:
     used = {name for route in routes for name in (route.source, route.receipts, *(use.name for use in route.uses))}
+    # A misspelt name has its fault already; the endpoint that was meant is not unused as well.
+    meant = {near for name in used.difference(endpoints) for near in difflib.get_close_matches(name, endpoints, n=1)}
     for name in endpoints:
-        if name not in used:
+        if name not in used | meant:
             faults.add(("endpoints", name), f"endpoint {name!r} is not used by any route", key=True)

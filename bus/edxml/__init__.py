@@ -3,13 +3,14 @@
 Reads tolerantly, writes strictly. ``parse`` first; then ``describe`` and ``view`` for the bus itself, ``read`` for the whole content.
 """
 
-from bus.edxml.attachments import attachments, check_files, media_type
-from bus.edxml.frame import NAMESPACE, parse
+from bus.edxml.files import attachments, check_files, media_type
+from bus.edxml.frame import NAMESPACE
 from bus.edxml.model import Attachment, Document, StatusMessage
 from bus.edxml.reader import read
 from bus.edxml.trace import append_trace
 from bus.edxml.view import describe, receivers, view
 from bus.edxml.writer import write_document, write_status
+from bus.mending import parse
 
 __all__ = [
     "NAMESPACE",

@@ -1,24 +1,21 @@
-"""The outer frame of an edXML message: from octets to the few elements that everything else starts from.
+"""The outer frame of an edXML message: the few elements that everything else starts from.
 
 Tolerant as counterparties need it (QCVN 102:2016/BTTTT as it is really spoken): any or no prefix, any order, other spellings of
-some names, the envelope as the root, a byte order mark, stray text in front, an undeclared ``xlink:`` prefix. Not tolerant where
-two readers could see two different messages: a second header or a second sender is refused. So is any DOCTYPE, by ``xmlio``.
+some names, the envelope as the root. (What is broken in the octets themselves, ``mending`` reads past.) Not tolerant where two
+readers could see two different messages: a second header or a second sender is refused.
 
-``parse`` raises what ``xmlio.parse`` raises (5.6.0 to 5.6.2); ``frame`` raises Rejected ``edxml-invalid``.
+Raises Rejected ``edxml-invalid``, with what is wrong and where.
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lxml import etree
 
-from bus import xmlio
 from bus.errors import Rejected
 
 #: The one namespace of the standard, bound by writers twice: as default and as ``edXML:``.
 NAMESPACE = "http://www.mic.gov.vn/TBT/QCVN_102_2016"
-XLINK = "http://www.w3.org/1999/xlink"
 _QUALIFIED = f"{{{NAMESPACE}}}"
 _CUT = len(_QUALIFIED)
 
@@ -32,35 +29,6 @@ SPELLINGS = {
     "OrganInCharge": "OrganizationInCharge",
     "DigitalSignature": "Signature",
 }
-
-#: More stray text than this before the first ``<`` is no export accident: leave it, and let the parser refuse it.
-_MOST_STRAY = 4096
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-_ROOT_NAME = re.compile(rb"(?:\s|<\?.*?\?>|<!--.*?-->)*<[^\s<>/!?]+", re.DOTALL)
-
-
-def parse(body: bytes) -> etree._Element:
-    """The root of an edXML message, parsed hardened; mends what section-5 variations break in the octets before the first tag."""
-    mended = _without_stray_text(body)
-    try:
-        return xmlio.parse(mended)
-    except Rejected as error:
-        if error.key != "xml-malformed" or b"xlink:" not in mended or b"xmlns:xlink" in mended:
-            raise
-    return xmlio.parse(_with_xlink(mended))
-
-
-def _without_stray_text(body: bytes) -> bytes:
-    """``body`` from its first ``<``. A declaration or DOCTYPE begins with one itself, so neither can be cut off unseen."""
-    start = body.find(b"<", 0, _MOST_STRAY)
-    if start <= 0 or body.startswith(_UTF16_MARKS) or b"\0" in body[:start]:
-        return body
-    return body[start:]
-
-
-def _with_xlink(body: bytes) -> bytes:
-    root = _ROOT_NAME.match(body)
-    return body if root is None else b"".join((body[: root.end()], f' xmlns:xlink="{XLINK}"'.encode(), body[root.end() :]))
 
 
 def local(element: etree._Element) -> str:

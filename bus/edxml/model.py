@@ -7,6 +7,8 @@ Times on the wire carry no zone; they are Vietnam's (UTC+7), and so are they her
 understood, has the field's default; the text as written is then in ``raw`` of the message, and a sentence in its ``warnings``.
 """
 
+# ruff: noqa: RUF009  (the functions called in the classes' bodies make dataclass fields)
+
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,7 +59,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """One field's place in the XML. ``model`` is the record's class; ``item`` the element inside a list; ``values`` what an integer may be."""
+    """One field's place in the XML.
+
+    ``model``   the record's class; ``item`` the element inside a list
+    ``values``  what an integer may be; ``means`` what other numbers that occur stand for
+    """
 
     element: str
     kind: Kind
@@ -65,14 +71,15 @@ class Spec:
     item: str = ""
     required: bool = False
     values: Mapping[int, str] | None = None
+    means: Mapping[int, int] = field(default_factory=dict)
 
 
 def _text(element: str, *, required: bool = False) -> Any:
     return field(default="", metadata={"spec": Spec(element, Kind.TEXT, required=required)})
 
 
-def _integer(element: str, default: int | None, values: Mapping[int, str] | None = None) -> Any:
-    return field(default=default, metadata={"spec": Spec(element, Kind.INTEGER, values=values)})
+def _integer(element: str, default: int | None, values: Mapping[int, str] | None = None, means: Mapping[int, int] | None = None) -> Any:
+    return field(default=default, metadata={"spec": Spec(element, Kind.INTEGER, values=values, means=means or {})})
 
 
 def _scalar(element: str, kind: Kind, *, required: bool = False) -> Any:
@@ -246,7 +253,7 @@ class TraceList:
 class Attachment:
     """One file, decoded and unpacked; where that failed, ``error`` is the cause (a short English phrase) and ``data`` is empty.
 
-    ``content_id`` is without ``cid:``; ``label`` is the content type on the wire, which is often wrong: see ``attachments.media_type``.
+    ``content_id`` is without ``cid:``; ``label`` is the content type on the wire, which is often wrong: see ``files.media_type``.
     """
 
     name: str
@@ -273,7 +280,7 @@ class Header:
     due_date: date | None = _scalar("DueDate", Kind.DATE)
     other_info: OtherInfo = _record("OtherInfo", OtherInfo)
     response_for: tuple[ResponseFor, ...] = _records("ResponseFor", ResponseFor)
-    steering_type: int = _integer("SteeringType", 1, STEERING_TYPES)
+    steering_type: int = _integer("SteeringType", 1, STEERING_TYPES, means={0: 1})
     task_codes: tuple[str, ...] = _list("ResponseForTask", "TaskCode")
     application_type: str = _text("ApplicationType")
     to_places: tuple[str, ...] = _list("ToPlaces", "Place")

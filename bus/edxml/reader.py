@@ -11,7 +11,7 @@ from typing import Any
 from lxml import etree
 
 from bus.edxml import values
-from bus.edxml.attachments import read_attachments
+from bus.edxml.files import read_attachments
 from bus.edxml.frame import frame, local, text
 from bus.edxml.model import Document, Header, Kind, Spec, StatusHeader, StatusMessage, TraceList, specs
 
@@ -87,6 +87,9 @@ class _Notes:
         if written in values.NOTHING:
             return None
         value = _SCALARS[spec.kind](written)
+        if isinstance(value, int) and value in spec.means:
+            self.raw[path] = written
+            return spec.means[value]
         if value is None or (spec.kind is Kind.INTEGER and _outside(spec, value)):
             self.raw[path] = written
             self.warnings.append(f"{path}: '{written}' is not understood as {spec.kind}")

@@ -15,9 +15,10 @@ from datetime import datetime
 
 from lxml import etree
 
-from bus.edxml.frame import NAMESPACE, child, children, frame, parse, standard_name, text
+from bus.edxml.frame import NAMESPACE, child, children, frame, standard_name, text
 from bus.edxml.values import write_moment
 from bus.errors import Rejected
+from bus.mending import parse
 from bus.organisations import well_formed
 
 #: Groups: 1 "/" of an end tag, 2 the qualified name (None for what is no tag), 3 the attributes and "/" of an empty element.
@@ -159,7 +160,8 @@ def _splice(walk: _Walk, organ: str, stamp: str) -> tuple[int, int, bytes]:
 
 
 def _hop(prefix: str, organ: str, stamp: str) -> str:
-    return f"<{prefix}TraceHeader><{prefix}OrganId>{organ}</{prefix}OrganId><{prefix}Timestamp>{stamp}</{prefix}Timestamp></{prefix}TraceHeader>"
+    fields = f"<{prefix}OrganId>{organ}</{prefix}OrganId><{prefix}Timestamp>{stamp}</{prefix}Timestamp>"
+    return f"<{prefix}TraceHeader>{fields}</{prefix}TraceHeader>"
 
 
 def _proved(head: bytes, walk: _Walk, organ: str, stamp: str) -> bool:

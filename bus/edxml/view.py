@@ -79,7 +79,7 @@ def _code(element: etree._Element | None) -> str:
 
 
 def view(tree: etree._Element, aliases: Aliases = no_aliases) -> etree._Element:
-    """A ``MessageHeader`` without namespace for XPaths such as ``To/OrganId = 'G18'`` or ``TraceHeaderList/Bussiness/BussinessDocType = '1'``.
+    """A ``MessageHeader`` without namespace, for XPaths such as ``To/OrganId = 'G18'`` or ``TraceHeaderList/Bussiness/Paper = '1'``.
 
     Its children are those of the message's header in their order, standard spellings, text trimmed and NFC, then ``TraceHeaderList``.
     Every OrganId is followed by one OrganId for each other code of the same organisation. It is a copy: the message stays as it is.
@@ -105,5 +105,3 @@ def _copy_children(source: etree._Element, target: etree._Element, aliases: Alia
         if name == "OrganId":
             for code in aliases(copy.text):
                 etree.SubElement(target, name).text = code
-
-

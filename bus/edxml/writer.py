@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 import pybase64
 
 from bus.edxml import values
-from bus.edxml.attachments import pack, without_cid
+from bus.edxml.files import pack, without_cid
 from bus.edxml.frame import NAMESPACE
 from bus.edxml.model import Document, Kind, Spec, StatusMessage, specs
 from bus.errors import Rejected
@@ -31,6 +31,8 @@ _CLOSE_HEADER = "    </edXML:edXMLHeader>\n"
 _CLOSE = "</edXML>"
 #: Depth of MessageHeader and TraceHeaderList in the frame above.
 _HEADER_DEPTH = 3
+_MANIFEST_ORDER = ("ContentId", "ContentType", "Description", "AttachmentName")
+_ATTACHMENT_ORDER = ("ContentId", "AttachmentName", "Description", "ContentType")
 #: Always written, even when nothing differs from the defaults: the standard demands them.
 _ALWAYS = frozenset({"Bussiness"})
 
@@ -43,16 +45,9 @@ def write_document(document: Document) -> bytes:
     packed = [(content_id, file, *pack(file, content_id)) for content_id, file in files]
     _refuse_doubles([content_id for content_id, *_ in packed])
     references = "".join(_reference(content_id, file.name, file.description, label) for content_id, file, label, _ in packed)
-    manifest = (
-        "    <edXML:edXMLBody>\n"
-        + (
-            f'      <edXML:edXMLManifest version="1.0">\n{references}      </edXML:edXMLManifest>\n'
-            if packed
-            else '      <edXML:edXMLManifest version="1.0"/>\n'
-        )
-        + "    </edXML:edXMLBody>\n"
-    )
-    parts = [f"{_OPEN}{header}{trace}{_CLOSE_HEADER}{manifest}{_CLOSE_ENVELOPE}".encode()]
+    manifest = f'      <edXML:edXMLManifest version="1.0">\n{references}      </edXML:edXMLManifest>\n'
+    body = f"    <edXML:edXMLBody>\n{manifest}    </edXML:edXMLBody>\n"
+    parts = [f"{_OPEN}{header}{trace}{_CLOSE_HEADER}{body}{_CLOSE_ENVELOPE}".encode()]
     if packed:
         parts.append(b"  <AttachmentEncoded>\n")
         for content_id, file, label, data in packed:
@@ -89,7 +84,8 @@ def _field(spec: Spec, value: Any, depth: int, path: str) -> Iterator[str]:
                 yield _element(spec.element, record, depth, path)
         case Kind.LIST:
             pad = "  " * depth
-            items = (_element(spec.item, item, depth + 1, path) if spec.model else _leaf(spec.item, item, depth + 1, path) for item in value)
+            write = _element if spec.model else _leaf
+            items = (write(spec.item, item, depth + 1, path) for item in value)
             yield f"{pad}<edXML:{spec.element}>\n{''.join(items)}{pad}</edXML:{spec.element}>\n"
         case _:
             yield _leaf(spec.element, _spelt(spec.kind, value), depth, path)
@@ -124,23 +120,21 @@ def _refuse_doubles(content_ids: list[str]) -> None:
 
 
 def _reference(content_id: str, name: str, description: str, label: str) -> str:
-    return f"        <edXML:Reference>\n{_naming(content_id, name, description, label, 5, 'edXML:', manifest=True)}        </edXML:Reference>\n"
+    naming = _naming("/Reference", _MANIFEST_ORDER, content_id, name, description, label)
+    return f"        <edXML:Reference>\n{naming}        </edXML:Reference>\n"
 
 
 def _attachment(content_id: str, name: str, description: str, label: str, data: bytes) -> tuple[bytes, bytes, bytes]:
     """In three parts, so that the base64 is copied once, into the whole."""
-    naming = _naming(content_id, name, description, label, 3, "", manifest=False)
+    naming = _naming("/Attachment", _ATTACHMENT_ORDER, content_id, name, description, label)
     head = f'    <Attachment>\n{naming}      <edXML:ContentTransferEncoded xmlns:edXML="{NAMESPACE}">'
     return head.encode(), pybase64.b64encode(data), b"</edXML:ContentTransferEncoded>\n    </Attachment>\n"
 
 
-def _naming(content_id: str, name: str, description: str, label: str, depth: int, prefix: str, *, manifest: bool) -> str:
-    """The naming elements; the manifest and the attachment hold the same ones in different order."""
-    path = "/Reference" if manifest else "/Attachment"
+def _naming(path: str, order: tuple[str, ...], content_id: str, name: str, description: str, label: str) -> str:
+    """The naming elements, which the manifest and the attachment hold in different orders and with different prefixes."""
     if not name:
         raise Rejected("edxml-invalid", detail=f"{path}/AttachmentName is missing", at=f"{path}/AttachmentName")
     told = {"ContentId": f"cid:{content_id}", "AttachmentName": name, "Description": description, "ContentType": label}
-    order = ("ContentId", "ContentType", "Description", "AttachmentName") if manifest else ("ContentId", "AttachmentName", "Description", "ContentType")
+    depth, prefix = (5, "edXML:") if order is _MANIFEST_ORDER else (3, "")
     return "".join(_leaf(field, told[field], depth, path, prefix) for field in order if told[field])
-
-

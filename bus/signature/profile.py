@@ -47,7 +47,7 @@ SIGNATURES: Mapping[str, tuple[str, hashes.HashAlgorithm]] = MappingProxyType(
     }
 )
 LEAST_RSA_BITS = 2048
-LEAST_EC_BITS = 256
+CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 #: Body, Timestamp, token and a handful of WS-Addressing headers; more is an attempt at our CPU.
 MOST_REFERENCES = 10
 

@@ -22,11 +22,11 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from lxml import etree
 
 from bus.signature.profile import (
+    CURVES,
     DIGESTS,
     DS,
     ENVELOPED,
     EXC_C14N,
-    LEAST_EC_BITS,
     LEAST_RSA_BITS,
     MOST_REFERENCES,
     SIGNATURES,
@@ -40,7 +40,7 @@ _XML_ID = "{http://www.w3.org/XML/1998/namespace}id"
 #: The attributes that a reference may resolve by.
 _REGISTERED = (f"{{{WSU}}}Id", "Id", _XML_ID)
 #: Those that any verifier might resolve by: a referenced value must be unique among all of them.
-_IDS = etree.XPath("//*[@wsu:Id or @Id or @xml:id or @ID or @id]", namespaces={"wsu": WSU})
+_IDS = etree.XPath("/descendant::*[@*][@wsu:Id or @Id or @xml:id or @ID or @id]", namespaces={"wsu": WSU}, regexp=False)
 _ANY_ID = (*_REGISTERED, "ID", "id")
 #: libxml2 goes through the list at every element: without a bound, a hostile list makes canonicalisation quadratic.
 _MOST_PREFIXES = 64
@@ -226,9 +226,9 @@ def _public_key(certificate: bytes) -> rsa.RSAPublicKey | ec.EllipticCurvePublic
         raise invalid("the certificate's key cannot be read") from None
     if isinstance(key, rsa.RSAPublicKey) and key.key_size >= LEAST_RSA_BITS:
         return key
-    if isinstance(key, ec.EllipticCurvePublicKey) and key.key_size >= LEAST_EC_BITS:
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in CURVES:
         return key
-    raise invalid(f"the certificate's key is weak or of an unknown kind (RSA from {LEAST_RSA_BITS} bits, EC from {LEAST_EC_BITS})")
+    raise invalid(f"the certificate's key is weak or of an unknown kind (RSA from {LEAST_RSA_BITS} bits, or {', '.join(sorted(CURVES))})")
 
 
 def _ecdsa(value: bytes, key: ec.EllipticCurvePublicKey) -> bytes:

@@ -33,10 +33,12 @@ def _wsse(name: str) -> str:
 
 def certificate(key_info: etree._Element, security: etree._Element, known: Certificates | None) -> bytes:
     """DER of the certificate that ``key_info`` refers to: in the Security header, in the reference itself, or among ``known``."""
-    holder = expect(key_info, _wsse("SecurityTokenReference"))[0] if key_info[0].tag != ds("X509Data") else key_info
-    (token,) = holder if len(holder) == 1 else (None,)
-    if token is None:
+    # Some stacks put the X509Data into KeyInfo itself, as in plain XML signatures.
+    bare = key_info.find(ds("X509Data")) is not None
+    holder = key_info if bare else expect(key_info, _wsse("SecurityTokenReference"))[0]
+    if len(holder) != 1:
         raise invalid("KeyInfo must refer to exactly one token")
+    token = holder[0]
     if token.tag == _wsse("Reference"):
         return _direct(token, security)
     if token.tag == _wsse("KeyIdentifier"):

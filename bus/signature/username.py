@@ -17,6 +17,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import Lock
 
 from lxml import etree
 
@@ -30,24 +31,29 @@ _NONCE_BYTES = 1024
 
 
 class NonceCache:
-    """The nonces seen within their window, by user. Bounded: when full it refuses new ones rather than forget one in its window."""
+    """The nonces seen within their window, by user: of this process only, so a replay to another worker is left to the idempotency key.
+
+    Bounded: when full it refuses new ones rather than forget one in its window.
+    """
 
     def __init__(self, window: timedelta = timedelta(minutes=30), most: int = _MOST_NONCES) -> None:
         """``window``: at least the policy's age and twice its skew."""
         self._window = window
         self._most = most
         self._seen: OrderedDict[tuple[str, bytes], datetime] = OrderedDict()
+        self._lock = Lock()
 
     def use(self, user: str, nonce: bytes, now: datetime) -> None:
         """Remember ``nonce``; Rejected when it was used within the window, Deferred when there is no room."""
-        while self._seen and next(iter(self._seen.values())) < now - self._window:
-            self._seen.popitem(last=False)
         key = (user, hashlib.sha256(nonce).digest())
-        if key in self._seen:
-            raise Rejected("message-replayed", check="the Nonce was used before")
-        if len(self._seen) >= self._most:
-            raise Deferred("bus-busy")
-        self._seen[key] = now
+        with self._lock:
+            while self._seen and next(iter(self._seen.values())) < now - self._window:
+                self._seen.popitem(last=False)
+            if key in self._seen:
+                raise Rejected("message-replayed", check="the Nonce was used before")
+            if len(self._seen) >= self._most:
+                raise Deferred("bus-busy")
+            self._seen[key] = now
 
 
 @dataclass(frozen=True, slots=True)

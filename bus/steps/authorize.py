@@ -17,15 +17,15 @@ from bus.edxml.model import VIETNAM
 from bus.errors import Rejected
 from bus.exchange import Exchange, Step
 from bus.message import SENDER
-from bus.options import Model, XPath
+from bus.options import Expression, Model
 from bus.site import Site
 
 
 class Options(Model):
     """At least one of the two."""
 
-    sender: XPath | None = Field(None, description="finds the sender's codes, such as From/OrganId")
-    receivers: XPath | None = Field(None, description="finds the receivers' codes, such as To/OrganId")
+    sender: Expression | None = Field(None, description="finds the sender's codes, such as From/OrganId")
+    receivers: Expression | None = Field(None, description="finds the receivers' codes, such as To/OrganId")
 
     @model_validator(mode="after")
     def _one_at_least(self) -> Self:

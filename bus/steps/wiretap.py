@@ -10,7 +10,7 @@ from pydantic import Field
 
 from bus import views
 from bus.exchange import Exchange, Step
-from bus.options import Model, XPath
+from bus.options import Expression, Model
 from bus.site import Site
 
 #: The journal is for evidence, not for texts.
@@ -21,7 +21,7 @@ class Options(Model):
     """What to call it, and what to add."""
 
     name: str = Field(min_length=1, max_length=60, description="the entry's name in the journal")
-    note: XPath | None = Field(None, description="its value is written beside the digest, such as DocumentId")
+    note: Expression | None = Field(None, description="its value is written beside the digest, such as DocumentId")
 
 
 def build(options: Options, site: Site) -> Step:

@@ -3,16 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-import sqlalchemy as sa
-
 from bus.endpoint import Answer
 from bus.errors import Rejected
 from bus.message import DOCUMENT_ID, ENDPOINT, FROM, KIND, KIND_OTHER, RECEIVERS, SENDER, SENDER_MESSAGE_ID, SUBJECT, Message
 from bus.receipt import Status
-from bus.store import blobs, debts, issuing
+from bus.store import blobs, debts, issuing, statements
 from bus.store.debts import Subject
 from bus.store.model import Owed
-from bus.store.tables import canonical, fingerprint, messages, stamp
+from bus.store.tables import canonical, fingerprint, stamp
 from bus.store.transaction import Transaction
 
 
@@ -22,13 +20,12 @@ def accept(tx: Transaction, message: Message, owed: Owed, receipts_to: str) -> A
     The same key and content again gives the first receipt; the same key with other content raises Rejected 5.6.9.
     """
     row = _row(tx, message, owed, receipts_to)
-    same = sa.and_(messages.c.sender == row["sender"], messages.c.sender_key == row["sender_key"])
-    known = tx.connection.execute(sa.select(messages.c.id, messages.c.digest).where(same)).one_or_none()
+    known = tx.connection.execute(statements.KNOWN_MESSAGE, {name: row[name] for name in ("sender", "sender_key")}).one_or_none()
     if known is not None:
         if known.digest != row["digest"]:
             raise Rejected("content-differs", message=row["public_id"])
         return issuing.accepted(tx, known.id)
-    tx.connection.execute(messages.insert(), row)
+    tx.connection.execute(statements.INSERT_MESSAGE, row)
     if owed.message.digest != message.digest:
         blobs.keep(tx.connection, message.digest, message.body)
     subject = Subject.of(row)

@@ -12,13 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-
 from bus.delivery import TRANSITIONS, State
 from bus.message import KIND, KIND_OTHER, RECEIVERS
-from bus.store import blobs
+from bus.store import blobs, statements
 from bus.store.model import LostClaim, Owed, Work
-from bus.store.tables import ACTIVE_IN_ORDER, FIXED, Row, canonical, deliveries, fingerprint, in_mailbox, messages, stamp
+from bus.store.tables import FIXED, Row, canonical, fingerprint, stamp
 from bus.store.transaction import Transaction
 
 
@@ -42,7 +40,7 @@ class Subject:
     @classmethod
     def load(cls, tx: Transaction, message_id: str) -> "Subject":
         """The subject of a stored message."""
-        return cls.of(tx.connection.execute(sa.select(messages).where(messages.c.id == message_id)).one()._mapping)
+        return cls.of(tx.connection.execute(statements.MESSAGE, {"id": message_id}).one()._mapping)
 
 
 def owe(tx: Transaction, subject: Subject, owed: Owed, digest: str) -> dict[str, str]:
@@ -75,7 +73,7 @@ def insert(tx: Transaction, values: dict[str, Any], names: tuple[str, ...]) -> d
     if row["owner"]:
         row["state"] = State.WAITING
         row["public_id"] = next((name for name in names if not _taken(tx, row["owner"], name)), row["id"])
-    tx.connection.execute(deliveries.insert(), row)
+    tx.connection.execute(statements.INSERT_DELIVERY, row)
     advance(tx, row["target"], row["order_key"])
     fixed = fingerprint({name: row[name] for name in FIXED})
     return {"delivery": row["id"], "target": row["target"], "owner": row["owner"], "state": row["state"], "sha256": row["digest"], "row": fixed}
@@ -99,12 +97,12 @@ _BLANK: Mapping[str, Any] = {
 
 
 def _taken(tx: Transaction, owner: str, name: str) -> bool:
-    return tx.connection.execute(sa.select(deliveries.c.seq).where(in_mailbox(owner, name))).first() is not None
+    return tx.connection.execute(statements.IN_MAILBOX, {"owner": owner, "public_id": name}).first() is not None
 
 
 def held(tx: Transaction, work: Work) -> Row:
     """The delivery that ``work`` claimed, if the claim still stands: the fence (D8). Raises LostClaim."""
-    row = tx.connection.execute(sa.select(deliveries).where(deliveries.c.id == work.delivery.id)).one_or_none()
+    row = tx.connection.execute(statements.DELIVERY, {"id": work.delivery.id}).one_or_none()
     if row is None or row.state != State.CLAIMED or row.attempt != work.delivery.attempt:
         raise LostClaim(f"delivery {work.delivery.id}, attempt {work.delivery.attempt}")
     return row
@@ -115,7 +113,7 @@ def change(tx: Transaction, row: Row, to: State, **values: Any) -> dict[str, Any
     if to not in TRANSITIONS[State(row.state)]:
         raise ValueError(f"a delivery cannot go from {row.state} to {to}")
     changed = {"state": to, "revision": row.revision + 1, **values}
-    tx.connection.execute(deliveries.update().where(deliveries.c.seq == row.seq).values(changed))
+    tx.connection.execute(statements.UPDATE_DELIVERY, {"of_seq": row.seq, **changed})
     if to is not State.CLAIMED:
         advance(tx, row.target, row.order_key)
     return {"state": to, "revision": changed["revision"]}
@@ -124,7 +122,7 @@ def change(tx: Transaction, row: Row, to: State, **values: Any) -> dict[str, Any
 def annotate(tx: Transaction, row: Row, **values: Any) -> dict[str, Any]:
     """Change what is said of a delivery, not its state. Returns what the journal must say of it, as ``change`` does."""
     changed = {"revision": row.revision + 1, **values}
-    tx.connection.execute(deliveries.update().where(deliveries.c.seq == row.seq).values(changed))
+    tx.connection.execute(statements.UPDATE_DELIVERY, {"of_seq": row.seq, **changed})
     return {"state": row.state, "revision": changed["revision"]}
 
 
@@ -132,10 +130,8 @@ def advance(tx: Transaction, target: str, order_key: str) -> None:
     """Let the first active delivery with this order key through and hold the others back."""
     if not order_key:
         return
-    same = sa.and_(deliveries.c.target == target, deliveries.c.order_key == order_key, sa.text(ACTIVE_IN_ORDER))
-    tx.connection.execute(deliveries.update().where(same, deliveries.c.claimable == 1, deliveries.c.state == State.READY).values(claimable=0))
+    same = {"to_target": target, "with_key": order_key}
+    tx.connection.execute(statements.HOLD_BACK, same)
     # An older one may come back (resent) while a younger one is claimed: then all wait for the claim to end.
-    if tx.connection.execute(sa.select(deliveries.c.seq).where(same, deliveries.c.state == State.CLAIMED).limit(1)).first():
-        return
-    first = sa.select(sa.func.min(deliveries.c.seq)).where(same, deliveries.c.state == State.READY).scalar_subquery()
-    tx.connection.execute(deliveries.update().where(deliveries.c.seq == first).values(claimable=1))
+    if tx.connection.execute(statements.CLAIMED_IN_ORDER, same).first() is None:
+        tx.connection.execute(statements.LET_THROUGH, same)

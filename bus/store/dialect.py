@@ -5,6 +5,7 @@ SQLite: write-ahead log with ``synchronous=FULL``, so that a committed transacti
 head holds the only write lock until it commits, in however many processes.
 """
 
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
@@ -77,7 +78,13 @@ def missing_guards(connection: sa.Connection) -> list[str]:
 
 def insert_once(connection: sa.Connection, table: sa.Table, values: dict[str, Any]) -> None:
     """Insert unless a row with that key is there already."""
-    connection.execute(_INSERT[connection.dialect.name](table).on_conflict_do_nothing(), values)
+    connection.execute(_insert_once(connection.dialect.name, table), values)
+
+
+@cache
+def _insert_once(database: str, table: sa.Table) -> sa.Insert:
+    statement: sa.Insert = _INSERT[database](table).on_conflict_do_nothing()
+    return statement
 
 
 def raw_text(connection: sa.Connection) -> None:

@@ -7,15 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import sqlalchemy as sa
-
 from bus.endpoint import Answer
 from bus.errors import LANGUAGES, catalogue, text
 from bus.message import CONTENT_TYPE, DOCUMENT_ID, FROM, KIND, KIND_RECEIPT, RECEIVERS, SUBJECT
 from bus.receipt import Receipt, Status, legible
-from bus.store import blobs, debts
+from bus.store import blobs, debts, statements
 from bus.store.debts import Subject
-from bus.store.tables import NEVER, Row, canonical, fingerprint, moment, receipts, sha256, stamp
+from bus.store.tables import NEVER, Row, canonical, fingerprint, moment, sha256, stamp
 from bus.store.transaction import Transaction
 
 
@@ -51,7 +49,7 @@ def issue(tx: Transaction, subject: Subject, said: Statement, detail: Mapping[st
     if reply:
         blobs.keep(tx.connection, reply_digest, reply)
     row = _row(receipt, subject, said, reply_digest, xml)
-    tx.connection.execute(receipts.insert(), row)
+    tx.connection.execute(statements.INSERT_RECEIPT, row)
     noted: dict[str, Any] = {**detail, "receipt": {"id": receipt.id, "sha256": sha256(xml), "row": fingerprint(row)}}
     if reply:
         noted["reply"] = reply_digest
@@ -152,5 +150,4 @@ def answer_of(row: Row) -> Answer:
 
 def accepted(tx: Transaction, message_id: str) -> Answer:
     """The receipt ACCEPTED of a message."""
-    query = sa.select(receipts).where(receipts.c.message_id == message_id, receipts.c.status == Status.ACCEPTED)
-    return answer_of(tx.connection.execute(query).one())
+    return answer_of(tx.connection.execute(statements.ACCEPTED_RECEIPT, {"message": message_id}).one())

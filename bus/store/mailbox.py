@@ -2,15 +2,13 @@
 
 from typing import Any
 
-import sqlalchemy as sa
-
 from bus.delivery import State
 from bus.endpoint import Answer
 from bus.errors import LANGUAGES, Rejected, catalogue, text
 from bus.receipt import Status
-from bus.store import debts, issuing
+from bus.store import debts, issuing, statements
 from bus.store.debts import Subject
-from bus.store.tables import WAITING, Row, blobs, deliveries, in_mailbox, receipts, stamp
+from bus.store.tables import Row, stamp
 from bus.store.transaction import Transaction
 
 #: Mailbox deliveries ended in one transaction when their time is over: bounds how long the other callers wait.
@@ -18,7 +16,7 @@ EXPIRED_AT_ONCE = 100
 
 
 def _find(tx: Transaction, partner: str, public_id: str) -> Row:
-    row = tx.connection.execute(sa.select(deliveries).where(in_mailbox(partner, public_id))).one_or_none()
+    row = tx.connection.execute(statements.IN_MAILBOX, {"owner": partner, "public_id": public_id}).one_or_none()
     if row is None:
         raise Rejected("mailbox-message-unknown", message=public_id)
     return row
@@ -33,14 +31,14 @@ def fetch(tx: Transaction, partner: str, public_id: str) -> tuple[Row, bytes | N
     if not row.fetched:
         _note_fetch(tx, row)
     if row.receipt_id:
-        body = tx.connection.execute(sa.select(receipts.c.xml).where(receipts.c.id == row.receipt_id)).scalar_one()
+        body = tx.connection.execute(statements.RECEIPT_XML, {"id": row.receipt_id}).scalar_one()
     else:
-        body = tx.connection.execute(sa.select(blobs.c.body).where(blobs.c.digest == row.digest)).scalar_one_or_none()
+        body = tx.connection.execute(statements.BLOB, {"digest": row.digest}).scalar_one_or_none()
     return row, body
 
 
 def _note_fetch(tx: Transaction, row: Row) -> None:
-    tx.connection.execute(deliveries.update().where(deliveries.c.seq == row.seq).values(fetched=stamp(tx.now)))
+    tx.connection.execute(statements.UPDATE_DELIVERY, {"of_seq": row.seq, "fetched": stamp(tx.now)})
     if row.receipt_id:
         tx.append("fetched", row.message_id, row.id, {})
         return
@@ -78,17 +76,13 @@ def _failure(key: str, **values: object) -> dict[str, str]:
 def _first_answer(tx: Transaction, row: Row) -> Answer:
     """The receipt that ended this delivery; for one that carries a receipt, that very receipt."""
     if row.receipt_id:
-        query = sa.select(receipts).where(receipts.c.id == row.receipt_id)
-    else:
-        ended = sa.and_(receipts.c.delivery_id == row.id, receipts.c.status == row.outcome)
-        query = sa.select(receipts).where(ended).order_by(receipts.c.at.desc()).limit(1)
-    return issuing.answer_of(tx.connection.execute(query).one())
+        return issuing.answer_of(tx.connection.execute(statements.RECEIPT, {"id": row.receipt_id}).one())
+    return issuing.answer_of(tx.connection.execute(statements.LAST_RECEIPT, {"delivery": row.id, "status": row.outcome}).one())
 
 
 def expire(tx: Transaction) -> int:
     """Give up mailbox deliveries that nobody confirmed in their time: DEAD, and a receipt EXPIRED."""
-    over = sa.select(deliveries).where(deliveries.c.expires <= stamp(tx.now), sa.text(WAITING)).order_by(deliveries.c.expires)
-    rows = tx.connection.execute(over.limit(EXPIRED_AT_ONCE)).all()
+    rows = tx.connection.execute(statements.UNCOLLECTED, {"now": stamp(tx.now), "most": EXPIRED_AT_ONCE}).all()
     for row in rows:
         changed = debts.change(tx, row, State.DEAD, ended=stamp(tx.now), outcome=Status.EXPIRED, **_failure("receipt-uncollected"))
         said = issuing.statement(Status.EXPIRED, "receipt-uncollected", row)

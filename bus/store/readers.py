@@ -13,13 +13,13 @@ from bus.message import DOCUMENT_ID, FROM, SUBJECT
 from bus.store.standing import RANKED, Standing, standing
 from bus.store.tables import (
     CLAIMABLE,
+    OWNED,
     REFUSED,
     STANDING,
     WAITING_DOCUMENTS,
     WAITING_RECEIPTS,
     Row,
     deliveries,
-    in_mailbox,
     journal,
     messages,
     moment,
@@ -99,7 +99,7 @@ class Readers:
     def receipts_for(self, partner: str, public_id: str) -> list[bytes]:
         """Signed receipts of a message this partner sent, and of one in its mailbox, oldest first."""
         sent = sa.select(messages.c.id).where(messages.c.sender == partner, messages.c.public_id == public_id)
-        mine = sa.select(deliveries.c.id).where(in_mailbox(partner, public_id))
+        mine = sa.select(deliveries.c.id).where(deliveries.c.owner == partner, deliveries.c.public_id == public_id, sa.text(OWNED))
         concerned = sa.or_(receipts.c.message_id.in_(sent), receipts.c.delivery_id.in_(mine))
         return [bytes(row.xml) for row in self._rows(_oldest_first(sa.select(receipts.c.xml).where(concerned)))]
 

@@ -58,6 +58,8 @@ class Snapshot:
         return self._one(receipts, key)
 
     def _one(self, table: sa.Table, key: str) -> Row | None:
+        if not _legible(key):
+            return None
         return self.connection.execute(sa.select(table).where(table.c.id == key)).one_or_none()
 
     def counts(self) -> dict[str, int]:
@@ -90,6 +92,15 @@ class Snapshot:
         """Ids of messages without a delivery."""
         own = sa.and_(deliveries.c.message_id == messages.c.id, deliveries.c.receipt_id == "")
         return (row.id for row in self._stream(sa.select(messages.c.id).where(~sa.exists().where(own))))
+
+
+def _legible(key: str) -> bool:
+    """Whether a key, perhaps damaged, is text at all; what is not cannot be asked for."""
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _named() -> sa.Subquery:

@@ -175,11 +175,6 @@ heads = sa.Table("heads", metadata, _text("chain", primary_key=True), _number("s
 blobs = sa.Table("blobs", metadata, _text("digest", primary_key=True), sa.Column("body", sa.LargeBinary, nullable=False))
 
 
-def in_mailbox(owner: str, public_id: str) -> sa.ColumnElement[bool]:
-    """Matches the one delivery that goes by ``public_id`` in ``owner``'s mailbox."""
-    return sa.and_(deliveries.c.owner == owner, deliveries.c.public_id == public_id, sa.text(OWNED))
-
-
 def stamp(at: datetime) -> str:
     """``at`` (aware) as the store's text."""
     return at.astimezone(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
@@ -190,9 +185,12 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
 def canonical(value: Mapping[str, Any]) -> str:
     """Canonical JSON: keys sorted, no spaces, characters as themselves."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return _CANONICAL.encode(value)
 
 
 def sha256(data: bytes) -> str:

@@ -14,7 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from bus.receipt import Receipt
-from bus.store.tables import GENESIS, canonical, heads, journal, stamp
+from bus.store import statements
+from bus.store.tables import GENESIS, canonical, stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Transaction:
     @classmethod
     def begin(cls, connection: sa.Connection, context: Context) -> "Transaction":
         """Read the chain's head; the database's write lock is held already, so nobody else can add to it before the commit."""
-        end = connection.execute(sa.select(heads.c.seq, heads.c.hash).where(heads.c.chain == context.chain)).one_or_none()
+        end = connection.execute(statements.HEAD, {"chain": context.chain}).one_or_none()
         seq, head = (end.seq, end.hash) if end else (0, GENESIS)
         return cls(connection, context, seq, head, context.clock())
 
@@ -90,7 +91,7 @@ class Transaction:
         """Write the new rows and the chain's new head."""
         if not self.rows:
             return
-        self.connection.execute(journal.insert(), self.rows)
-        values = {"seq": self.seq, "hash": self.head}
-        if not self.connection.execute(heads.update().where(heads.c.chain == self.context.chain).values(values)).rowcount:
-            self.connection.execute(heads.insert(), {"chain": self.context.chain, **values})
+        self.connection.execute(statements.INSERT_JOURNAL, self.rows)
+        end = {"seq": self.seq, "hash": self.head}
+        if not self.connection.execute(statements.MOVE_HEAD, {"of_chain": self.context.chain, **end}).rowcount:
+            self.connection.execute(statements.INSERT_HEAD, {"chain": self.context.chain, **end})

@@ -7,33 +7,22 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
-
 from bus.delivery import State
 from bus.endpoint import Answer, Sent
 from bus.receipt import Status
-from bus.store import debts, issuing
+from bus.store import debts, issuing, statements
 from bus.store.debts import Subject
 from bus.store.model import Owed, Work
-from bus.store.tables import CLAIMABLE, CLAIMED, Row, blobs, deliveries, messages, stamp
+from bus.store.tables import Row, stamp
 from bus.store.transaction import Transaction
 
 
-def claim(tx: Transaction, target: str, limit: int, lease: timedelta) -> list[Row]:
+def claim(tx: Transaction, target: str, limit: int, lease: timedelta) -> Sequence[Row]:
     """Claim due deliveries to ``target``, oldest first.
 
     Gives the rows as they were before (the attempt is one more now), with ``original_digest`` and ``body`` (None when it is a file).
     """
-    query = (
-        sa.select(deliveries, messages.c.digest.label("original_digest"), blobs.c.body)
-        .join(messages, messages.c.id == deliveries.c.message_id)
-        .outerjoin(blobs, blobs.c.digest == deliveries.c.digest)
-        .where(deliveries.c.target == target, deliveries.c.due <= stamp(tx.now), sa.text(CLAIMABLE))
-        .order_by(deliveries.c.due, deliveries.c.seq)
-        .limit(limit)
-        .with_for_update(of=deliveries, skip_locked=True)
-    )
-    rows = list(tx.connection.execute(query))
+    rows = tx.connection.execute(statements.CLAIM, {"target": target, "now": stamp(tx.now), "most": limit}).all()
     until = stamp(tx.now + lease)
     for row in rows:
         taken = {"attempt": row.attempt + 1, "claimed_by": tx.context.chain, "lease_until": until}
@@ -75,8 +64,10 @@ def bury(tx: Transaction, work: Work, status: Status, code: str, reasons: Mappin
 
 def release(tx: Transaction, expired_at: datetime | None) -> int:
     """Give back claims: those whose lease was over at ``expired_at``, or, with None, all that this chain still holds from before."""
-    held = deliveries.c.claimed_by == tx.context.chain if expired_at is None else deliveries.c.lease_until <= stamp(expired_at)
-    rows = tx.connection.execute(sa.select(deliveries).where(held, sa.text(CLAIMED)).order_by(deliveries.c.seq)).all()
+    if expired_at is None:
+        rows = tx.connection.execute(statements.CLAIMED_BY, {"chain": tx.context.chain}).all()
+    else:
+        rows = tx.connection.execute(statements.LEASE_OVER, {"at": stamp(expired_at)}).all()
     for row in rows:
         changed = debts.change(tx, row, State.READY, claimed_by="", lease_until="")
         tx.append("released", row.message_id, row.id, {**changed, "claimed_by": row.claimed_by, "lease_until": row.lease_until})

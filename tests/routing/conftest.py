@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def made_sites(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 @pytest.fixture(scope="session")
 def load(made_sites: Mapping[str, Path]) -> Callable[[str], config.Loaded]:
     """Loads one of the sites."""
-    return lambda name: config.load(made_sites[name], environment=os.environ, clock=lambda: datetime.now(UTC))
+    return cache(lambda name: config.load(made_sites[name], environment=os.environ, clock=lambda: datetime.now(UTC)))
 
 
 @pytest.fixture(scope="session")

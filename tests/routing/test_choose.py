@@ -15,7 +15,19 @@ from bus.site import Site
 from bus.xpath import XPath
 
 UNIT = "000.00.01.G14"
-KNOWN = ["000.00.00.G18", "G18", "000.00.01.G14", "000.00.02.G14", "000.00.00.G14", "G14", "000.00.00.G22", "G22", "000.00.00.G01", "H41", "000.00.00.H41"]
+KNOWN = [
+    "000.00.00.G18",
+    "G18",
+    "000.00.01.G14",
+    "000.00.02.G14",
+    "000.00.00.G14",
+    "G14",
+    "000.00.00.G22",
+    "G22",
+    "000.00.00.G01",
+    "H41",
+    "000.00.00.H41",
+]
 
 
 def admit(route: Route, body: bytes, partner: str = "telecom-authority") -> tuple[Target, ...]:

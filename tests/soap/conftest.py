@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from aiohttp import web
 from soap_rig import MINISTRY, ROUTES, Rig, now
 
@@ -27,22 +28,28 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.fixture
-def make_rig(tmp_path: Path, certs: Path) -> Callable[..., Rig]:
+@pytest.fixture(scope="session")
+def make_rig(tmp_path_factory: pytest.TempPathFactory, certs: Path) -> Callable[..., Rig]:
     """Builds a rig from a routes.yaml; not started yet."""
 
-    def make(routes: str = ROUTES, name: str = "site", environment: dict[str, str] | None = None) -> Rig:
-        root = tmp_path / name
-        root.mkdir()
+    def make(routes: str = ROUTES, environment: dict[str, str] | None = None, arrange: Callable[[Path], None] | None = None) -> Rig:
+        root = tmp_path_factory.mktemp("site")
         (root / "routes.yaml").write_text(routes, encoding="utf-8")
         shutil.copytree(REPOSITORY / "schemas", root / "schemas")
         shutil.copytree(certs, root / "certs")
+        if arrange:
+            arrange(root / "certs")
         (root / "data").mkdir()
         loaded = config.load(root, environment={"UNIT_PASSWORD": "bí mật", **(environment or {})}, clock=now)
         evidence = Evidence(loaded.site.keyring.signer("own/bus"), loaded.site.keyring.own, now)
         store = Store.open(
-            f"sqlite:///{root / 'data' / 'bus.db'}", seal=evidence.seal, organisation=MINISTRY, clock=now, ids=uuid7(now),
-            chain="test", blobs=root / "data" / "blobs",
+            f"sqlite:///{root / 'data' / 'bus.db'}",
+            seal=evidence.seal,
+            organisation=MINISTRY,
+            clock=now,
+            ids=uuid7(now),
+            chain="test",
+            blobs=root / "data" / "blobs",
         )
         engine = Engine(loaded.site, store, loaded.endpoints, loaded.routes, clock=now, ids=uuid7(now))
         development = root / "certs" / "development"
@@ -62,22 +69,32 @@ async def rig(make_rig: Callable[..., Rig]) -> AsyncIterator[Rig]:
     made.store.close()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_rig(make_rig: Callable[..., Rig]) -> AsyncIterator[Rig]:
+    """The same for a whole module."""
+    made = make_rig()
+    await made.engine.start()
+    yield made
+    await made.engine.stop(grace=1)
+    made.store.close()
+
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @pytest.fixture
 async def serve(certs: Path) -> AsyncIterator[Callable[..., Awaitable[str]]]:
-    """Puts a handler on a loopback TLS socket, with the certificate of a partner; returns its address."""
+    """Puts a handler on a loopback TLS socket, with the TLS key in that directory; returns its address."""
     runners: list[web.AppRunner] = []
 
-    async def start(handler: Handler, partner: str = "other", *, tls: bool = True) -> str:
+    async def start(handler: Handler, keys: str = "development/other", *, tls: bool = True) -> str:
         application = web.Application(client_max_size=1 << 27)
         application.router.add_route("*", "/{path:.*}", handler)
         runner = web.AppRunner(application)
         await runner.setup()
         runners.append(runner)
-        keys = certs / "development" / partner
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls_context(keys / "tls.crt", keys / "tls.key") if tls else None)
+        context = tls_context(certs / keys / "tls.crt", certs / keys / "tls.key") if tls else None
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
         await site.start()
         port = runner.addresses[0][1]
         return f"{'https' if tls else 'http'}://127.0.0.1:{port}/soap"

@@ -1,6 +1,7 @@
 """A real bus in this process: real configuration, keys, store and engine, with its SOAP doors called directly."""
 
 import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,7 +51,13 @@ def document(number: int = 1, *, sender: str = UNIT, receiver: str = OTHER, subj
         f"<edXML:Code><edXML:CodeNumber>{number}</edXML:CodeNumber><edXML:CodeNotation>CV-TN</edXML:CodeNotation></edXML:Code>"
         "<edXML:PromulgationInfo><edXML:Place>Hà Nội</edXML:Place><edXML:PromulgationDate>2026/03/15</edXML:PromulgationDate>"
         "</edXML:PromulgationInfo><edXML:DocumentType><edXML:Type>2</edXML:Type><edXML:TypeName>Công văn</edXML:TypeName>"
-        f"</edXML:DocumentType><edXML:Subject>{subject}</edXML:Subject></edXML:MessageHeader>"
+        f"</edXML:DocumentType><edXML:Subject>{subject}</edXML:Subject>"
+        "<edXML:SignerInfo><edXML:Competence>KT. CỤC TRƯỞNG</edXML:Competence><edXML:Position>Phó Cục trưởng</edXML:Position>"
+        "<edXML:FullName>Nguyễn Văn A</edXML:FullName></edXML:SignerInfo>"
+        "<edXML:OtherInfo><edXML:Priority>0</edXML:Priority><edXML:SphereOfPromulgation>Thử nghiệm</edXML:SphereOfPromulgation>"
+        "<edXML:TyperNotation>TN</edXML:TyperNotation><edXML:PromulgationAmount>1</edXML:PromulgationAmount>"
+        "<edXML:PageAmount>1</edXML:PageAmount><edXML:Direction>false</edXML:Direction></edXML:OtherInfo>"
+        "<edXML:SteeringType>1</edXML:SteeringType></edXML:MessageHeader>"
         "<edXML:TraceHeaderList><edXML:Bussiness><edXML:BussinessDocType>0</edXML:BussinessDocType>"
         "<edXML:BussinessDocReason>Văn bản điện tử mới</edXML:BussinessDocReason></edXML:Bussiness></edXML:TraceHeaderList>"
         '</edXML:edXMLHeader><edXML:edXMLBody><edXML:edXMLManifest version="1.0"></edXML:edXMLManifest></edXML:edXMLBody>'
@@ -76,11 +83,16 @@ class Rig:
         return await self.request("POST", body, endpoint, {"content-type": "text/xml; charset=utf-8", **named}, certificate)
 
     async def request(
-        self, method: str, body: bytes = b"", endpoint: str = "documents", headers: dict[str, str] | None = None,
-        certificate: bytes | None = None, query: str = "",
+        self,
+        method: str,
+        body: bytes = b"",
+        endpoint: str = "documents",
+        headers: dict[str, str] | None = None,
+        certificate: bytes | None = None,
+        query: str = "",
     ) -> Response:
         """One request to a door."""
-        (path, door), = self.endpoints[endpoint].doors()
+        ((path, door),) = self.endpoints[endpoint].doors()
         return await door(Request(method, path, query, headers or {}, body, "https://bus.example:8443", certificate))
 
     def signed(self, payload: bytes, *, signer: Signer | None = None, version: Version = SOAP_11) -> bytes:
@@ -93,10 +105,27 @@ class Rig:
         wss.verify(envelope.root, wss.Policy(), lambda certificate, at: "bus" if self.site.keyring.own(certificate) else "", now())
         return envelope
 
+    async def journal(self) -> list[dict[str, object]]:
+        """Every row of the journal."""
+        with sqlite3.connect(self.site.root / "data" / "bus.db") as connection:
+            connection.row_factory = sqlite3.Row
+            return [dict(row) for row in connection.execute("SELECT * FROM journal")]
+
     async def send(self, body: bytes, message_id: str = "") -> soap.Envelope:
         """A document handed in by the unit; the proved reply."""
         payload = payloads.send_content(message_id, pybase64.b64encode(body))
         return self.read(await self.post(self.signed(payload)))
+
+
+FAULT = f".//{{{soap.FAULT_NAMESPACE}}}"
+
+
+def fault_code(response: Response) -> str:
+    """The code in a fault, with its reference and both languages there."""
+    payload = soap.read(response.body, response.content_type).payload
+    assert payload.findtext(f"{FAULT}Reference")
+    assert len(payload.findall(f"{FAULT}Reason")) == 2
+    return payload.findtext(f"{FAULT}Code") or ""
 
 
 async def until(condition: Callable[[], Awaitable[object]], seconds: float = 10.0) -> object:

@@ -78,7 +78,8 @@ MTOM = (
 
 
 @pytest.mark.parametrize(
-    "root", [b'application/xop+xml; charset=UTF-8; type="text/xml"', b"application/xop+xml; type=text/xml", b"application/xop+xml", b"text/xml"]
+    "root",
+    [b'application/xop+xml; charset=UTF-8; type="text/xml"', b"application/xop+xml; type=text/xml", b"application/xop+xml", b"text/xml"],
 )
 def test_packages_are_read_whatever_their_root_calls_itself(root: bytes) -> None:
     """With and without charset, quotes, type."""
@@ -123,7 +124,9 @@ def test_addressing_is_answered_with_the_id_of_the_request() -> None:
     ("error", "transient", "status"),
     [(Rejected("soap-invalid", detail="<&\x00", at="/a"), False, 400), (Deferred("store-unavailable"), True, 500)],
 )
-def test_a_fault_says_whose_mistake_it_is_in_both_languages(version: Version, error: Rejected | Deferred, transient: bool, status: int) -> None:
+def test_a_fault_says_whose_mistake_it_is_in_both_languages(
+    version: Version, error: Rejected | Deferred, transient: bool, status: int
+) -> None:
     """Code, reasons, place and reference; well-formed whatever the message quotes; HTTP 500 in SOAP 1.1 always."""
     reply = soap.read(soap.fault(version, error, "abc"), version.media_type)
     detail = reply.payload.find(f".//{{{soap.FAULT_NAMESPACE}}}Fault")

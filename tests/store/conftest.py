@@ -29,10 +29,15 @@ class HandClock:
 
 
 @pytest.fixture(scope="session")
-def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
+def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A site's own keys; P-256, because the tests sign thousands of receipts."""
-    certs = tmp_path_factory.mktemp("certs")
-    pki.development(certs, organisation_name="Bộ Thử nghiệm", partners={}, now=BEGIN, key_type="ec-p256")
+    directory = tmp_path_factory.mktemp("certs")
+    pki.development(directory, organisation_name="Bộ Thử nghiệm", partners={}, now=BEGIN, key_type="ec-p256")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def keyring(certs: Path) -> Keyring:
     return Keyring.load(certs, {})
 
 

@@ -211,6 +211,13 @@ def test_a_strange_sign_header_is_refused_even_well_signed(sign_header: str) -> 
     assert caught.value.key == "credentials-invalid"
 
 
+@given(st.dictionaries(st.sampled_from(["systemid", "timestamp", "docId", "sign-header", "sign-header-key", "hash-header"]), st.text()))
+def test_no_forged_header_is_a_crash_or_a_pass(headers: dict[str, str]) -> None:
+    """Whatever a stranger puts into the headers is refused with a reason."""
+    with pytest.raises(Rejected):
+        _verify({vxp.PREFIX + name: value for name, value in headers.items()} | {"XroadVnpt-systemid": "000.00.00.G14"})
+
+
 @pytest.mark.parametrize("moved", [timedelta(hours=25), -timedelta(hours=25)])
 def test_an_old_or_future_request_is_refused(moved: timedelta) -> None:
     """The window is the only thing between a recorded request and its replay."""

@@ -146,6 +146,11 @@ async def _served(application: Application, listener: socket.socket) -> AsyncIte
         await serving
 
 
+def listen_at(port: int = 0) -> socket.socket:
+    """A loopback listener; usable as a context manager."""
+    return socket.create_server(("127.0.0.1", port))
+
+
 def address(listener: socket.socket) -> str:
     """The listener's URL."""
     host, port = listener.getsockname()
@@ -187,6 +192,7 @@ def status(code: str, document: str, sender: str = OFFICE, receiver: str = MINIS
 def _frame(header: str) -> bytes:
     namespace = "http://www.mic.gov.vn/TBT/QCVN_102_2016"
     return (
-        f'<?xml version="1.0" encoding="UTF-8"?><edXML xmlns="{namespace}"><edXML:edXMLEnvelope xmlns:edXML="{namespace}"><edXML:edXMLHeader>'
+        f'<?xml version="1.0" encoding="UTF-8"?><edXML xmlns="{namespace}">'
+        f'<edXML:edXMLEnvelope xmlns:edXML="{namespace}"><edXML:edXMLHeader>'
         f"<edXML:MessageHeader>{header}</edXML:MessageHeader></edXML:edXMLHeader></edXML:edXMLEnvelope></edXML>"
     ).encode()

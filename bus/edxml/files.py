@@ -84,8 +84,8 @@ class _Entry:
 
     @classmethod
     def of(cls, element: etree._Element) -> "_Entry":
-        content_id, name, label, description = (text(child(element, field)) for field in ("ContentId", "AttachmentName", "ContentType", "Description"))
-        return cls(without_cid(content_id), name, label, description)
+        content_id, *others = (text(child(element, name)) for name in ("ContentId", "AttachmentName", "ContentType", "Description"))
+        return cls(without_cid(content_id), *others)
 
 
 def without_cid(content_id: str) -> str:
@@ -119,19 +119,26 @@ def _pair(entries: list[_Entry], references: list[_Entry]) -> dict[int, int]:
     pairs: dict[int, int] = {}
     free = set(range(len(references)))
 
-    def take(number: int, index: int | None) -> None:
-        if index is not None and index in free:
-            pairs[number] = index
-            free.discard(index)
-
-    for number, entry in enumerate(entries):
-        take(number, next((index for index in sorted(free) if entry.content_id and references[index].content_id == entry.content_id), None))
-    rules = (lambda number, _: number, lambda _, entry: next((i for i in sorted(free) if entry.name and references[i].name == entry.name), None))
-    for rule in rules:
+    for rule in (_same_id, _same_place, _same_name):
         for number, entry in enumerate(entries):
             if number not in pairs:
-                take(number, rule(number, entry))
+                index = next((index for index in sorted(free) if rule(entry, number, references[index], index)), None)
+                if index is not None:
+                    pairs[number] = index
+                    free.discard(index)
     return pairs
+
+
+def _same_id(entry: _Entry, _number: int, reference: _Entry, _index: int) -> bool:
+    return bool(entry.content_id) and entry.content_id == reference.content_id
+
+
+def _same_place(_entry: _Entry, number: int, _reference: _Entry, index: int) -> bool:
+    return number == index
+
+
+def _same_name(entry: _Entry, _number: int, reference: _Entry, _index: int) -> bool:
+    return bool(entry.name) and entry.name == reference.name
 
 
 def _file(number: int, element: etree._Element, entry: _Entry, reference: _Entry | None) -> Attachment:

@@ -1,0 +1,112 @@
+"""Who the site is and whom it trusts: partners, keys, code book; and whether its certificates still hold."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+
+from bus.config.blocks import PartnerBlock, SiteBlock
+from bus.config.marks import Path
+from bus.config.reading import Reading
+from bus.errors import ConfigurationError, suggestion
+from bus.keys import KeyEntry, Keyring
+from bus.organisations import CodeBook
+from bus.schemas import Library
+from bus.site import Partner, Site
+
+#: A certificate that ends within this time is a warning.
+EXPIRY_WARNING = timedelta(days=30)
+
+
+def partners(reading: Reading) -> dict[str, Partner]:
+    """The partners that are declared without a fault."""
+    found: dict[str, Partner] = {}
+    owners: dict[str, str] = {}
+    for name, data in reading.mapping("partners").items():
+        path: Path = ("partners", name)
+        block = reading.faults.validated(PartnerBlock, data, path, None)
+        if block is None:
+            continue
+        reading.demand_outside(block, path)
+        _check_partner(reading, block, path, owners)
+        owners |= {code: owners.get(code, name) for code in block.codes}
+        found[name] = Partner(name, tuple(block.codes), block.trust, block.password.get_secret_value())
+    return found
+
+
+def _check_partner(reading: Reading, block: PartnerBlock, path: Path, owners: Mapping[str, str]) -> None:
+    for index, code in enumerate(block.codes):
+        if code in owners:
+            reading.faults.add((*path, "codes", index), f"code {code!r} already belongs to partner {owners[code]!r}")
+    if block.trust and not (reading.root / "certs" / block.trust).is_dir():
+        reading.faults.add((*path, "trust"), f"certs/{block.trust} does not exist; put this partner's CA or certificates there")
+
+
+def site(reading: Reading, block: SiteBlock, declared: Mapping[str, Partner]) -> Site:
+    """The site; with an empty keyring or code book where those cannot be read, which is then among the faults."""
+    library = Library(reading.root / "schemas")
+    return Site(
+        root=reading.root,
+        organisation=block.organisation,
+        name=block.name,
+        key=block.key,
+        partners=declared,
+        keyring=_keyring(reading, {name: partner.trust for name, partner in declared.items() if partner.trust}),
+        library=library,
+        organisations=_code_book(reading, library, block.organisations),
+        clock=reading.clock,
+        environment=reading.environment,
+    )
+
+
+def own_keys(reading: Reading) -> frozenset[str]:
+    """Names of the keys that lie under certs/own, readable or not."""
+    return frozenset(f"own/{path.stem}" for path in (reading.root / "certs" / "own").glob("*.key"))
+
+
+def _keyring(reading: Reading, trust: Mapping[str, str]) -> Keyring:
+    try:
+        return Keyring.load(reading.root / "certs", trust)
+    except ConfigurationError as error:
+        reading.elsewhere(error)
+        return Keyring({}, (), {})
+
+
+def _code_book(reading: Reading, library: Library, name: str) -> CodeBook:
+    try:
+        return CodeBook.load(library.path(name))
+    except FileNotFoundError as error:
+        reading.faults.add(("site", "organisations"), f"code book {error}")
+    except ConfigurationError as error:
+        reading.elsewhere(error)
+    return CodeBook(())
+
+
+def check_keys(reading: Reading, keyring: Keyring, block: SiteBlock) -> None:
+    """The site's own keys must be there; every certificate in use must not have ended, and warns before it does."""
+    own = own_keys(reading)
+    for option, name in (("key", block.key), ("tls", block.tls)):
+        if name not in own and (option, name) != ("tls", "none"):
+            reading.faults.add(("site", option), f"key {name!r} does not exist under certs/{suggestion(name, own)}")
+    for entry in keyring.entries():
+        path = _place(reading, entry, block)
+        if path is not None:
+            _check_expiry(reading, entry, path)
+
+
+def _place(reading: Reading, entry: KeyEntry, block: SiteBlock) -> Path | None:
+    """Where routes.yaml first speaks of a certificate; None for one that is not in use, and for a revocation list."""
+    if entry.kind in {"anchor", "pinned"}:
+        return ("partners", entry.partner, "trust")
+    if entry.kind != "own":
+        return None
+    named = next((path for path, text in reading.document.scalars() if text == entry.name), None)
+    return named or (("site",) if entry.name in (block.key, block.tls) else None)
+
+
+def _check_expiry(reading: Reading, entry: KeyEntry, path: Path) -> None:
+    now = reading.clock()
+    what = f"key {entry.name!r}" if entry.kind == "own" else f"certificate {entry.subject!r} of {entry.partner!r}"
+    if entry.not_after <= now:
+        reading.faults.add(path, f"{what} expired on {entry.not_after:%Y-%m-%d}; replace it")
+    elif entry.not_after - now < EXPIRY_WARNING:
+        days = (entry.not_after - now).days
+        reading.faults.add(path, f"{what} expires {entry.not_after:%Y-%m-%d}, in {days} days", warning=True)

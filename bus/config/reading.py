@@ -1,0 +1,92 @@
+"""The first look at a site: its routes.yaml with places, and what that fetches from outside. Raises ConfigurationError if there is none."""
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from bus.config import environment as outside
+from bus.config import marks
+from bus.config.blocks import SiteFile
+from bus.config.faults import Faults, secrets_in
+from bus.errors import ConfigurationError, Fault, suggestion
+from bus.site import Clock
+
+FILE = "routes.yaml"
+#: The top-level keys -> what they hold.
+_SHAPES: Mapping[str, tuple[type, str]] = {"partners": (dict, "a mapping"), "endpoints": (dict, "a mapping"), "routes": (list, "a list")}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One reading of one site. ``data`` has its outside values filled in; ``fetched`` are the paths that had one."""
+
+    root: Path
+    document: marks.Document
+    faults: Faults
+    data: Mapping[str, Any]
+    fetched: AbstractSet[marks.Path]
+    environment: Mapping[str, str]
+    clock: Clock
+
+    def mapping(self, key: str) -> Mapping[str, Any]:
+        """The mapping under a top-level key, empty if it is none."""
+        value = self.data.get(key)
+        return value if isinstance(value, dict) else {}
+
+    def listed(self, key: str) -> list[Any]:
+        """The list under a top-level key, empty if it is none."""
+        value = self.data.get(key)
+        return value if isinstance(value, list) else []
+
+    def demand_outside(self, model: BaseModel, path: marks.Path) -> None:
+        """No secret may stand in routes.yaml itself."""
+        for secret in secrets_in(model, path):
+            if secret not in self.fetched:
+                self.faults.add(secret, f"{secret[-1]!r} is a secret: write env:NAME or file:PATH, and put the value there")
+
+    def elsewhere(self, error: ConfigurationError) -> None:
+        """Take over the faults of another file, named as seen from the site."""
+        for fault in error.faults:
+            path = Path(fault.file)
+            name = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else fault.file
+            self.faults.found.append(Fault(name, fault.line, fault.column, fault.text, fault.warning))
+
+
+def read(root: Path, environment: Mapping[str, str], clock: Clock) -> Reading:
+    """The site's routes.yaml, its shape checked at the top only."""
+    document = marks.read(_text(root), FILE)
+    faults = Faults(document)
+    if not isinstance(document.data, dict):
+        faults.add((), "must be a mapping with 'site', 'partners', 'endpoints' and 'routes'")
+        raise ConfigurationError(faults.found)
+    _check_top(document.data, faults)
+    everything = outside.read(root, environment, faults.found)
+    fetcher = outside.Outside(root, everything, faults)
+    filled = {key: fetcher.resolve(document.data[key], (key,)) for key in ("partners", "endpoints") if key in document.data}
+    return Reading(root, document, faults, {**document.data, **filled}, fetcher.fetched, everything, clock)
+
+
+def _text(root: Path) -> str:
+    try:
+        return (root / FILE).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        text = f"cannot be read: {reason}; is {str(root)!r} a site? 'govbus init' makes one"
+        raise ConfigurationError([Fault(FILE, 1, 1, text)]) from None
+
+
+def _check_top(data: Mapping[str, Any], faults: Faults) -> None:
+    known = list(SiteFile.model_fields)
+    for key in data:
+        if key not in known:
+            faults.add((key,), f"unknown key {key!r}{suggestion(key, known)}", key=True)
+    for key in ("site", "endpoints", "routes"):
+        if data.get(key) is None:
+            faults.add((), f"{key!r} is missing", key=True)
+    for key, (kind, words) in _SHAPES.items():
+        if data.get(key) is not None and not isinstance(data[key], kind):
+            faults.add((key,), f"{key!r} must be {words}")

@@ -1,0 +1,95 @@
+"""The statements of the units of work, each with a name and a sentence. Built once: building one costs more than running it.
+
+What is given stands in lower case in the sentence and is a parameter of that name. ``UPDATE_DELIVERY`` sets whatever columns it is given.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy import bindparam, select
+
+from bus.delivery import State
+from bus.receipt import Status
+from bus.store.tables import (
+    ACTIVE_IN_ORDER,
+    CLAIMABLE,
+    CLAIMED,
+    OWNED,
+    WAITING,
+    blobs,
+    deliveries,
+    heads,
+    journal,
+    messages,
+    receipts,
+)
+
+_d = deliveries.c
+_same_order = sa.and_(_d.target == bindparam("to_target"), _d.order_key == bindparam("with_key"), sa.text(ACTIVE_IN_ORDER))
+
+# --- the chain ---------------------------------------------------------------------------------------------------------
+#: Where ``chain`` ends.
+HEAD = select(heads.c.seq, heads.c.hash).where(heads.c.chain == bindparam("chain"))
+#: ``of_chain`` ends elsewhere now.
+MOVE_HEAD = heads.update().where(heads.c.chain == bindparam("of_chain"))
+#: A chain begins.
+INSERT_HEAD = heads.insert()
+#: Journal rows.
+INSERT_JOURNAL = journal.insert()
+
+# --- messages and receipts -----------------------------------------------------------------------------------------------
+#: The message that ``sender`` sent under ``sender_key``.
+KNOWN_MESSAGE = select(messages.c.id, messages.c.digest).where(
+    messages.c.sender == bindparam("sender"), messages.c.sender_key == bindparam("sender_key")
+)
+#: The message ``id``.
+MESSAGE = select(messages).where(messages.c.id == bindparam("id"))
+INSERT_MESSAGE = messages.insert()
+#: The receipt ``id``.
+RECEIPT = select(receipts).where(receipts.c.id == bindparam("id"))
+#: The receipt ACCEPTED of ``message``.
+ACCEPTED_RECEIPT = select(receipts).where(receipts.c.message_id == bindparam("message"), receipts.c.status == Status.ACCEPTED)
+#: The last receipt of ``delivery`` that says ``status``.
+LAST_RECEIPT = (
+    select(receipts)
+    .where(receipts.c.delivery_id == bindparam("delivery"), receipts.c.status == bindparam("status"))
+    .order_by(receipts.c.at.desc())
+    .limit(1)
+)
+INSERT_RECEIPT = receipts.insert()
+#: The octets of the receipt ``id``.
+RECEIPT_XML = select(receipts.c.xml).where(receipts.c.id == bindparam("id"))
+#: The octets kept in a row under ``digest``.
+BLOB = select(blobs.c.body).where(blobs.c.digest == bindparam("digest"))
+
+# --- deliveries ----------------------------------------------------------------------------------------------------------
+#: The delivery ``id``.
+DELIVERY = select(deliveries).where(_d.id == bindparam("id"))
+#: The delivery that goes by ``public_id`` in ``owner``'s mailbox.
+IN_MAILBOX = select(deliveries).where(_d.owner == bindparam("owner"), _d.public_id == bindparam("public_id"), sa.text(OWNED))
+INSERT_DELIVERY = deliveries.insert()
+#: Changes the delivery ``of_seq``.
+UPDATE_DELIVERY = deliveries.update().where(_d.seq == bindparam("of_seq"))
+#: The first ``most`` deliveries to ``target`` that may be claimed at ``now``, with the message's digest and the body, where it is in a row.
+CLAIM = (
+    select(deliveries, messages.c.digest.label("original_digest"), blobs.c.body)
+    .join(messages, messages.c.id == _d.message_id)
+    .outerjoin(blobs, blobs.c.digest == _d.digest)
+    .where(_d.target == bindparam("target"), _d.due <= bindparam("now"), sa.text(CLAIMABLE))
+    .order_by(_d.due, _d.seq)
+    .limit(bindparam("most"))
+    .with_for_update(of=deliveries, skip_locked=True)
+)
+#: Claimed deliveries whose lease was over at ``at``.
+LEASE_OVER = select(deliveries).where(_d.lease_until <= bindparam("at"), sa.text(CLAIMED)).order_by(_d.lease_until)
+#: Deliveries that ``chain`` has claimed.
+CLAIMED_BY = select(deliveries).where(_d.claimed_by == bindparam("chain"), sa.text(CLAIMED)).order_by(_d.lease_until)
+#: The first ``most`` mailbox deliveries whose time was over at ``now``.
+UNCOLLECTED = select(deliveries).where(_d.expires <= bindparam("now"), sa.text(WAITING)).order_by(_d.expires).limit(bindparam("most"))
+
+# --- order, among the active deliveries ``to_target`` ``with_key`` ---------------------------------------------------
+#: Holds back whichever may be claimed.
+HOLD_BACK = deliveries.update().where(_same_order, _d.claimable == 1, _d.state == State.READY).values(claimable=0)
+#: One that is claimed.
+CLAIMED_IN_ORDER = select(_d.seq).where(_same_order, _d.state == State.CLAIMED).limit(1)
+_first = select(sa.func.min(_d.seq)).where(_same_order, _d.state == State.READY).scalar_subquery()
+#: Lets the oldest through.
+LET_THROUGH = deliveries.update().where(_d.seq == _first).values(claimable=1)

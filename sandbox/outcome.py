@@ -1,0 +1,179 @@
+"""How a demo ends: the verdict, from what the clients hold and from the three buses' own stores; the table; and --keep."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from bus import audit, config, daemon
+from bus.cli.screen import say
+from bus.config import Loaded
+from bus.delivery import ROUTE_PREFIX
+from bus.store import Store
+
+if TYPE_CHECKING:
+    from sandbox.demo import Run
+
+#: More of a list than this is not printed.
+MOST_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One row of the table: a route's deliveries to one target, or one standing of them."""
+
+    route: str
+    target: str
+    owed: int
+    delivered: int
+    waiting: int
+    dead: int
+    receipts: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The verdict and its reasons. Counts are messages of the ministry's bus; lists hold sentences."""
+
+    accepted: int
+    delivered: int
+    waiting: int
+    refused: int
+    repeated: int
+    receipts: int
+    receipts_verified: int
+    receipts_mailed: int
+    lost: int
+    duplicated: int
+    damaged: int
+    restarts: int
+    seconds: float
+    findings: tuple[str, ...]
+    lines: tuple[Line, ...]
+    refusals: tuple[dict[str, str], ...]
+
+    @property
+    def good(self) -> bool:
+        """Whether everything adds up."""
+        return not self.findings and self.receipts == self.receipts_verified
+
+
+@contextmanager
+def opened(site: Path) -> Iterator[tuple[Loaded, Store]]:
+    """A site's configuration and its store, beside the running daemon."""
+    loaded = config.load(site, environment={}, clock=daemon.utc_now)
+    store = daemon.open_store(loaded.site, {}, "observer")
+    try:
+        yield loaded, store
+    finally:
+        store.close()
+
+
+def drained(run: "Run") -> bool:
+    """Whether no bus owes anything but receipts that nobody has read yet."""
+    for bus in run.buses.values():
+        with opened(bus.site) as (_, store):
+            if any(count for standings in store.overview().values() for place, count in standings.items() if place == "waiting"):
+                return False
+    return True
+
+
+def judge(run: "Run", seconds: float) -> Outcome:
+    """Compare, verify, audit."""
+    findings = [*run.ledger.damaged, *run.ledger.strange, *run.unexpected]
+    findings += [f"lost: {each}" for each in run.ledger.lost] + [f"duplicated: {each}" for each in run.ledger.duplicated]
+    for name, bus in run.buses.items():
+        with opened(bus.site) as (loaded, store):
+            report = audit.audit(store, daemon.open_evidence(loaded.site))
+            findings += [f"audit of {name}: {finding}" for finding in report.findings]
+    with opened(run.buses["ministry"].site) as (loaded, store):
+        standings = Counter[str]()
+        for counts in store.overview().values():
+            standings.update({str(place): count for place, count in counts.items()})
+        receipts, verified, lines = _receipts(loaded, store)
+    return Outcome(
+        accepted=sum(standings.values()),
+        delivered=standings["delivered"],
+        waiting=standings["waiting"],
+        refused=len(run.refused),
+        repeated=run.repeated,
+        receipts=receipts,
+        receipts_verified=verified,
+        receipts_mailed=run.mailed_receipts,
+        lost=len(run.ledger.lost),
+        duplicated=len(run.ledger.duplicated),
+        damaged=len(run.ledger.damaged),
+        restarts=run.restarts,
+        seconds=round(seconds, 1),
+        findings=tuple(findings),
+        lines=lines,
+        refusals=tuple(asdict(refused) for refused in run.refused),
+    )
+
+
+def _receipts(loaded: Loaded, store: Store) -> tuple[int, int, tuple[Line, ...]]:
+    """Every receipt there is, how many of them verify, and the table's lines."""
+    evidence = daemon.open_evidence(loaded.site)
+    total = verified = 0
+    places: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    statuses: dict[tuple[str, str], Counter[str]] = {}
+    for found in store.search(limit=1_000_000):
+        for xml in store.receipts_of(found.id):
+            total += 1
+            evidence.read(xml)
+            verified += 1
+        for story in store.show(found.id):
+            place_of = {}
+            for delivery in story.deliveries:
+                if not delivery["receipt_id"] and not delivery["target"].startswith(ROUTE_PREFIX):
+                    place = place_of[delivery["id"]] = (delivery["route"], delivery["target"])
+                    places.setdefault(place, []).append(dict(delivery))
+            for receipt in story.receipts:
+                if receipt["delivery_id"] in place_of:
+                    statuses.setdefault(place_of[receipt["delivery_id"]], Counter())[receipt["status"]] += 1
+    return total, verified, tuple(_line(place, owed, statuses.get(place, Counter())) for place, owed in sorted(places.items()))
+
+
+def _line(place: tuple[str, str], owed: Sequence[dict[str, Any]], statuses: Counter[str]) -> Line:
+    states = Counter(delivery["state"] for delivery in owed)
+    receipts = ", ".join(f"{status} {count}" for status, count in sorted(statuses.items()))
+    waiting = len(owed) - states["DONE"] - states["DEAD"]
+    return Line(*place, len(owed), states["DONE"], waiting, states["DEAD"], receipts)
+
+
+def show(outcome: Outcome, *, json: bool) -> None:
+    """The table for people, or one line of JSON."""
+    if json:
+        print(orjson.dumps({**asdict(outcome), "good": outcome.good}).decode(), flush=True)
+        return
+    console = Console(highlight=False)
+    grid = Table(title=say("demo-routes"), title_justify="left", header_style="bold")
+    for column in ("route", "target", "owed", "delivered", "waiting", "dead", "receipts"):
+        grid.add_column(say(f"column-{column}"), overflow="fold")
+    for line in outcome.lines:
+        grid.add_row(*(str(value) for value in asdict(line).values()))
+    console.print(grid)
+    grid = Table(title=say("demo-refused"), title_justify="left", header_style="bold")
+    for column in ("message", "code", "reason"):
+        grid.add_column(say(f"column-{column}"), overflow="fold")
+    for refusal in outcome.refusals:
+        grid.add_row(refusal["item"], refusal["code"], refusal["reason"])
+    console.print(grid)
+    for finding in outcome.findings[:MOST_SHOWN]:
+        console.print(finding, style="red", markup=False)
+    console.print(say("demo-good" if outcome.good else "demo-bad", **asdict(outcome)), style="green" if outcome.good else "red")
+
+
+def keep_running(run: "Run") -> None:
+    """Leave everything running until Ctrl-C or SIGTERM."""
+    console = Console(highlight=False)
+    console.print(say("demo-keep", url=run.ministry, site=run.sites.ministry, ca=run.sites.authority, pid=os.getpid()), markup=False)
+    signal.sigwait({signal.SIGINT, signal.SIGTERM})
