@@ -19,7 +19,7 @@ from hashlib import file_digest
 from typing import Any
 
 from bus.delivery import ROUTE_PREFIX, TRANSITIONS, State
-from bus.errors import Rejected
+from bus.errors import Deferred, Rejected
 from bus.evidence import Evidence
 from bus.receipt import FINAL
 from bus.store import Standing, Store
@@ -45,8 +45,11 @@ class Report:
 
 def audit(store: Store, evidence: Evidence) -> Report:
     """Check everything the store holds. Raises nothing for what it finds, however damaged it is."""
-    with store.snapshot() as snapshot:
-        return _Audit(snapshot, evidence).report()
+    try:
+        with store.snapshot() as snapshot:
+            return _Audit(snapshot, evidence).report()
+    except Deferred as error:
+        return Report(ok=False, findings=(f"database: {error.__cause__}",), notes=(), counts={})
 
 
 @dataclass(slots=True)
@@ -60,7 +63,7 @@ class _Audit:
 
     def report(self) -> Report:
         for check in (self._guards, self._chains, self._numbers, self._deliveries, self._octets, self._conservation):
-            check()
+            self._readable(f"audit{check.__name__.replace('_', ' ')}", check)
         more = self.counts["findings"] - len(self.findings)
         findings = [*self.findings, f"and {more} more"] if more else self.findings
         return Report(not findings, tuple(findings), tuple(self.notes), dict(self.counts))
@@ -103,11 +106,14 @@ class _Audit:
             place = f"journal {chain}/{row.seq}"
             self._check(row.seq == seq + 1, f"{place}: follows row {seq}")
             self._check(row.previous == head, f"{place}: does not name the hash of the row before it")
-            self._check(row.hash == row_hash(row._mapping), f"{place}: was changed; its hash does not match")
+            self._readable(place, self._unchanged, place, row)
+            self._readable(place, self._vouched, row)
             seq, head = row.seq, row.hash
             self.counts["journal"] += 1
-            self._readable(place, self._vouched, row)
         return seq, head
+
+    def _unchanged(self, place: str, row: Row) -> None:
+        self._check(row.hash == row_hash(row._mapping), f"{place}: was changed; its hash does not match")
 
     def _vouched(self, row: Row) -> None:
         detail = json.loads(row.detail)
@@ -119,7 +125,6 @@ class _Audit:
             self._owed(entry)
         if "receipt" in detail:
             self._receipt(row, detail["receipt"])
-
 
     def _message(self, row: Row, detail: Mapping[str, Any]) -> None:
         self.vouched["messages"] += 1
@@ -165,12 +170,12 @@ class _Audit:
     def _deliveries(self) -> None:
         groups = itertools.groupby(self.store.acts(), key=lambda row: row.delivery_id)
         for row, acts in _merged(self.store.deliveries(), groups):
-            self._readable(f"delivery {acts[0].delivery_id if acts else row.id}", self._delivery, row, acts)
+            if row is None:
+                self._find(f"delivery {acts[0].delivery_id}: the journal knows it and it is gone")
+            else:
+                self._readable(f"delivery {row.id}", self._delivery, row, acts)
 
-    def _delivery(self, row: Row | None, acts: list[Row]) -> None:
-        if row is None:
-            self._find(f"delivery {acts[0].delivery_id}: the journal knows it and it is gone")
-            return
+    def _delivery(self, row: Row, acts: list[Row]) -> None:
         details = [(act.event, json.loads(act.detail)) for act in acts]
         steps = sorted(((event, detail) for event, detail in details if "revision" in detail), key=lambda step: step[1]["revision"])
         state: str = State.WAITING if row.owner else State.READY

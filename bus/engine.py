@@ -19,7 +19,7 @@ import secrets
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -29,6 +29,7 @@ from bus.endpoint import Adapter, Answer, Fetched, Pending
 from bus.errors import BusError, Deferred, Rejected, text
 from bus.exchange import Exchange
 from bus.message import ENDPOINT, RECEIVERS, SENDER, Message
+from bus.offload import offload
 from bus.organisations import Organisation
 from bus.receipt import Status
 from bus.retry import RetryPolicy
@@ -46,11 +47,8 @@ POLL_SECONDS = 0.5
 HOUSEKEEPING_SECONDS = 5.0
 #: A mailbox is read by people: what nobody fetched in this time expires, with a receipt.
 MAILBOX_LIFE = timedelta(days=30)
-#: Larger bodies are worked in a thread: lxml and cryptography release the GIL, and the loop stays free (D7).
-INLINE_BYTES = 1 << 20
 
 _log = structlog.get_logger()
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -93,7 +91,7 @@ class Engine:
         """Gate, then one transaction, then the receipt. Whatever this returns is on disk. Raises Rejected or Deferred."""
         message = replace(message, id=self._ids(), headers={**message.headers, ENDPOINT: endpoint})
         try:
-            route, order_key = await self._work_on(message, lambda: self._admit(endpoint, message))
+            route, order_key = await offload(len(message.body), self._admit, endpoint, message)
             answer = await self._store.accept(message, self._owed_to_route(route, message, order_key), receipts_to=route.receipts)
         except Exception as error:
             await self.refuse(endpoint, message.header(SENDER), error, message.digest)
@@ -274,7 +272,7 @@ class Engine:
 
     async def _process(self, work: Work) -> None:
         route = self._route(work.delivery.target.removeprefix(ROUTE_PREFIX))
-        exchange = await self._work_on(work.message, lambda: route.process(work.message, self._clock()))
+        exchange = await offload(len(work.message.body), route.process, work.message, self._clock())
         results = [self._owed_to_target(route, exchange, index, work) for index in range(len(exchange.to))]
         await self._store.routed(work, results, exchange.taps, exchange.history)
         self._report(log.ROUTED, work, outcome="routed", targets=[target.name for target in exchange.to])
@@ -348,10 +346,6 @@ class Engine:
         return known.retry if known else RetryPolicy()
 
     # --- small things -----------------------------------------------------------------------------------------------
-
-    @staticmethod
-    async def _work_on(message: Message, work: Callable[[], T]) -> T:
-        return await asyncio.to_thread(work) if len(message.body) > INLINE_BYTES else work()
 
     @staticmethod
     def _fields(work: Work) -> dict[str, object]:

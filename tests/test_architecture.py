@@ -12,11 +12,11 @@ FLOORS: dict[str, int] = {
     # 0: words
     "bus.errors": 0, "bus.receipt": 0, "bus.delivery": 0, "bus.retry": 0, "bus.ids": 0,
     # 1: tools over words
-    "bus.xmlio": 1, "bus.mending": 1, "bus.trust": 1, "bus.keys": 1, "bus.pki": 1, "bus.log": 1, "bus.metrics": 1, "bus.organisations": 1, "bus.secret": 1,
+    "bus.xmlio": 1, "bus.mending": 1, "bus.trust": 1, "bus.keys": 1, "bus.pki": 1, "bus.log": 1, "bus.metrics": 1, "bus.organisations": 1, "bus.offload": 1,
     # 2: tools over tools
-    "bus.message": 2, "bus.schemas": 2, "bus.mime": 2, "bus.xop": 2, "bus.soap": 2, "bus.vxp": 2, "bus.signature": 2, "bus.edxml": 2,
+    "bus.message": 2, "bus.schemas": 2, "bus.mime": 2, "bus.xop": 2, "bus.soap": 2, "bus.vxp": 2, "bus.signature": 2, "bus.edxml": 2, "bus.xpath": 2, "bus.options": 2,
     # 3: the contracts between parts
-    "bus.exchange": 3, "bus.endpoint": 3, "bus.site": 3,
+    "bus.exchange": 3, "bus.endpoint": 3, "bus.site": 3, "bus.views": 3,
     # 4: parts; they never import each other
     "bus.steps": 4, "bus.store": 4, "bus.evidence": 4,
     "adapters": 4,
@@ -24,11 +24,12 @@ FLOORS: dict[str, int] = {
     "bus.route": 5, "bus.audit": 5,
     "bus.config": 6, "bus.engine": 6,
     "bus.http": 6, "bus.scaffold": 6,
-    "bus.daemon": 7, "bus.cli": 8, "bus.__main__": 9,
-    "sandbox": 9,
+    "bus.daemon": 7, "bus.cli.screen": 7,
+    "sandbox": 8,
+    "bus.cli": 9, "bus.__main__": 10,
 }
 #: Floors on which a module may import its own floor's other modules (tools build on tools).
-OPEN_FLOORS = {0, 1, 2, 3, 6, 9}
+OPEN_FLOORS = {0, 1, 2, 3, 6, 7, 8}
 #: Third-party distribution -> the modules at home with it.
 HOMES: dict[str, set[str]] = {
     "aiohttp": {"adapters", "sandbox"},
@@ -37,15 +38,15 @@ HOMES: dict[str, set[str]] = {
     "cryptography": {"bus.trust", "bus.keys", "bus.pki", "bus.signature", "bus.evidence", "sandbox"},
     "lxml": {"bus.xmlio", "bus.mending", "bus.message", "bus.schemas", "bus.soap", "bus.xop", "bus.signature", "bus.edxml", "bus.evidence", "bus.steps",
              "bus.route", "bus.config", "adapters", "sandbox"},
-    "orjson": {"bus.log", "bus.http", "bus.store", "bus.vxp", "adapters", "bus.cli", "bus.audit", "sandbox"},
+    "orjson": {"bus.log", "bus.http", "bus.store", "bus.vxp", "adapters", "bus.cli", "bus.cli.screen", "bus.audit", "sandbox"},
     "prometheus_client": {"bus.metrics"},
     "pybase64": {"bus.edxml", "bus.soap", "bus.xop", "bus.mime", "bus.signature", "bus.vxp", "adapters", "bus.evidence", "sandbox"},
-    "pydantic": {"bus.config", "bus.steps", "bus.secret", "adapters"},
+    "pydantic": {"bus.config", "bus.steps", "bus.options", "bus.xpath", "adapters"},
     "pyhanko_certvalidator": {"bus.trust"},
-    "rich": {"bus.cli", "sandbox"},
+    "rich": {"bus.cli", "bus.cli.screen", "sandbox"},
     "sqlalchemy": {"bus.store"},
     "structlog": {"bus.log", "bus.engine", "bus.http", "bus.daemon", "bus.store", "adapters"},
-    "typer": {"bus.cli"},
+    "typer": {"bus.cli", "bus.cli.screen"},
     "uvicorn": {"bus.http", "bus.daemon"},
     "uvloop": {"bus.daemon"},
     "xmlschema": {"bus.schemas", "bus.config"},
@@ -106,7 +107,10 @@ def test_steps_and_adapters_never_import_their_siblings() -> None:
     for name, path in _modules():
         family = next((family for family in ("bus.steps", "adapters") if name.startswith(family + ".")), None)
         if family:
-            faults += [f"{path}:{line}: {name} imports {other}" for line, other in _imports(path) if other.startswith(family + ".") and not other.startswith(name)]
+            component = ".".join(name.split(".")[: family.count(".") + 2])
+            inside = (component, f"{component}.")
+            siblings = [(line, other) for line, other in _imports(path) if other.startswith(f"{family}.") and not f"{other}.".startswith(inside[1])]
+            faults += [f"{path.relative_to(ROOT)}:{line}: {name} imports {other}" for line, other in siblings]
     assert faults == []
 
 

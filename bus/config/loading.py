@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bus.config import identity, reading, wiring
-from bus.config.blocks import Limits, SiteBlock
+from bus.config.blocks import SiteBlock
 from bus.config.building import Builder
 from bus.endpoint import Adapter
 from bus.errors import ConfigurationError, Fault
 from bus.options import Surroundings
 from bus.route import Route
 from bus.site import Clock, Site
+from bus.xmlio import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,4 +70,5 @@ def _loaded(read: reading.Reading) -> Loaded | None:
         return None
     ready = {name: adapter for name, adapter in endpoints.items() if adapter}
     warnings = tuple(sorted(faults.found))
-    return Loaded(site, ready, {route.name: route for route in routes}, block.tls, block.language, block.limits, warnings)
+    limits = Limits(**block.limits.model_dump())
+    return Loaded(site, ready, {route.name: route for route in routes}, block.tls, block.language, limits, warnings)

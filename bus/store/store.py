@@ -74,11 +74,11 @@ class Store:
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
-        """One unchanging view of everything, for the audit."""
-        with self._engines[1].connect() as connection:
+        """One unchanging view of everything, for the audit. Deferred 4.3.1, with the cause, where the database cannot be read."""
+        with _unavailable(), self._engines[1].connect() as connection:
             # This connection reads text its own way, so it does not go back to the readers.
-            connection.detach()
             dialect.raw_text(connection)
+            connection.detach()
             yield Snapshot(connection, self._files)
 
     async def _write(self, unit: Callable[[Transaction], T]) -> T:
@@ -86,12 +86,8 @@ class Store:
 
     async def _ask(self, question: Callable[[], T]) -> T:
         """A reader's answer, from a thread, for callers on the event loop."""
-        try:
+        with _unavailable():
             return await asyncio.to_thread(question)
-        except sa.exc.SQLAlchemyError as error:
-            if dialect.passing(error):
-                raise Deferred("store-unavailable") from error
-            raise
 
     # --- the door ---------------------------------------------------------------------------------------------------
 
@@ -229,6 +225,17 @@ class Store:
     def targets_with_work(self) -> list[str]:
         """Targets that have something to claim now."""
         return self._read.targets_with_work(self._clock())
+
+
+@contextlib.contextmanager
+def _unavailable() -> Iterator[None]:
+    """Turn a failure of the database that may pass into Deferred 4.3.1."""
+    try:
+        yield
+    except sa.exc.SQLAlchemyError as error:
+        if not dialect.passing(error):
+            raise
+        raise Deferred("store-unavailable") from error
 
 
 def _delivery(row: Row) -> Delivery:
