@@ -25,7 +25,7 @@ from bus.receipt import FINAL
 from bus.store import Standing, Store
 from bus.store.issuing import receipt_of
 from bus.store.snapshot import Snapshot
-from bus.store.tables import FIXED, GENESIS, Row, fingerprint, sha256
+from bus.store.tables import FIXED, GENESIS, Row, columns, fingerprint, sha256
 from bus.store.transaction import row_hash
 
 #: More findings than this are counted, not told one by one.
@@ -80,7 +80,7 @@ class _Audit:
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             self._find(f"{place}: cannot be read: {type(error).__name__} {error}")
 
-    def _check(self, holds: bool, finding: str) -> None:  # noqa: FBT001 - reads as a sentence
+    def _check(self, holds: bool, finding: str) -> None:
         if not holds:
             self._find(finding)
 
@@ -113,7 +113,7 @@ class _Audit:
         return seq, head
 
     def _unchanged(self, place: str, row: Row) -> None:
-        self._check(row.hash == row_hash(row._mapping), f"{place}: was changed; its hash does not match")
+        self._check(row.hash == row_hash(columns(row)), f"{place}: was changed; its hash does not match")
 
     def _vouched(self, row: Row) -> None:
         detail = json.loads(row.detail)
@@ -132,7 +132,7 @@ class _Audit:
         if found is None:
             self._find(f"message {row.message_id}: was accepted and is gone")
         else:
-            self._check(fingerprint(found._mapping) == detail.get("message"), f"message {row.message_id}: its row was changed")
+            self._check(fingerprint(columns(found)) == detail.get("message"), f"message {row.message_id}: its row was changed")
 
     def _owed(self, entry: Mapping[str, Any]) -> None:
         self.vouched["deliveries"] += 1
@@ -140,7 +140,7 @@ class _Audit:
         if found is None:
             self._find(f"delivery {entry['delivery']}: was owed and is gone")
             return
-        fixed = fingerprint({name: found._mapping[name] for name in FIXED})
+        fixed = fingerprint({name: columns(found)[name] for name in FIXED})
         self._check(fixed == entry["row"], f"delivery {found.id}: its row was changed")
 
     def _receipt(self, row: Row, entry: Mapping[str, Any]) -> None:
@@ -149,7 +149,7 @@ class _Audit:
         if found is None:
             self._find(f"receipt {entry['id']}: was issued and is gone")
             return
-        self._check(fingerprint(found._mapping) == entry["row"], f"receipt {found.id}: its row was changed")
+        self._check(fingerprint(columns(found)) == entry["row"], f"receipt {found.id}: its row was changed")
         self._check(sha256(bytes(found.xml)) == entry["sha256"], f"receipt {found.id}: its XML was changed")
         self._check(found.previous == row.previous, f"receipt {found.id}: does not name the journal row before it")
         try:

@@ -91,8 +91,8 @@ class Engine:
         """Gate, then one transaction, then the receipt. Whatever this returns is on disk. Raises Rejected or Deferred."""
         message = replace(message, id=self._ids(), headers={**message.headers, ENDPOINT: endpoint})
         try:
-            route, order_key = await offload(len(message.body), self._admit, endpoint, message)
-            answer = await self._store.accept(message, self._owed_to_route(route, message, order_key), receipts_to=route.receipts)
+            route, owed = await offload(len(message.body), self._admit, endpoint, message)
+            answer = await self._store.accept(message, owed, receipts_to=route.receipts)
         except Exception as error:
             await self.refuse(endpoint, message.header(SENDER), error, message.digest)
             raise
@@ -104,17 +104,15 @@ class Engine:
         self._nudge(ROUTE_PREFIX + route.name)
         return answer
 
-    def _admit(self, endpoint: str, message: Message) -> tuple[Route, str]:
-        """The first route of this endpoint that takes the message, after its gate has let it pass; and its order key."""
+    def _admit(self, endpoint: str, message: Message) -> tuple[Route, Owed]:
+        """The first route of this endpoint that takes the message, and what it is owed: what its gate let pass, and nothing else (D4)."""
         route = next((route for route in self._routes.values() if route.source == endpoint and route.matches(message)), None)
         if route is None:
             raise Rejected("no-route", endpoint=endpoint)
-        route.admit(message, self._clock())
-        return route, route.order_key(message)
-
-    def _owed_to_route(self, route: Route, message: Message, order_key: str) -> Owed:
-        expires = self._clock() + route.retry.give_up
-        return Owed(route=route.name, target=ROUTE_PREFIX + route.name, message=message, order_key=order_key, expires=expires)
+        now = self._clock()
+        admitted = route.admit(message, now).message
+        target, order_key = ROUTE_PREFIX + route.name, route.order_key(admitted)
+        return route, Owed(route=route.name, target=target, message=admitted, order_key=order_key, expires=now + route.retry.give_up)
 
     async def refuse(self, endpoint: str, partner: str, error: Exception, digest: str) -> str:
         """Journal a refusal once and return its reference; an unexpected error is logged with its traceback under it."""

@@ -46,13 +46,20 @@ class ClientCertificateProtocol(HttpToolsProtocol):
     No Python ASGI server exposes it (uvicorn pull requests 1119, 3132, 3133 are open), hence the subclass and the pinned version.
     """
 
+    def shutdown(self) -> None:
+        """End an idle connection at once: a polite TLS farewell waits for peers that never answer it."""
+        idle = self.cycle is None or self.cycle.response_complete
+        super().shutdown()
+        if idle:
+            self.transport.abort()
+
     def on_message_begin(self) -> None:
         """Begin a request's scope as uvicorn does, then add what the TLS layer knows."""
         super().on_message_begin()
         tls = self.transport.get_extra_info("ssl_object")
         if tls is not None:
             extensions = self.scope.setdefault("extensions", {})
-            extensions["tls"] = {"client_certificate": tls.getpeercert(binary_form=True)}  # type: ignore[index]
+            extensions["tls"] = {"client_certificate": tls.getpeercert(binary_form=True)}
 
 
 class _Gone(Exception):

@@ -43,7 +43,7 @@ class Limits:
     ``namespaces``       namespace declarations in scope of one element
     """
 
-    size: int = 64 * 1024 * 1024
+    size: int = 96 * 1024 * 1024
     depth: int = 200
     elements: int = 200_000
     attributes: int = 400_000

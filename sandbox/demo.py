@@ -27,7 +27,7 @@ from sandbox import documents, outcome, sites
 from sandbox.documents import GOVERNMENT_OFFICE, PARTIES, PARTNER_AGENCY, SECURITY_AUTHORITY, TELECOM_AUTHORITY, Party
 from sandbox.government_office import DOCUMENTS, Desk, Letter
 from sandbox.ledger import Ledger
-from sandbox.process import BusProcess
+from sandbox.process import BusProcess, DidNotStart
 from sandbox.programme import UNITS, Item, programme
 from sandbox.progress import Progress
 from sandbox.unit import Unit
@@ -111,22 +111,24 @@ def _prepare(directory: Path) -> Run:
 async def _play(run: Run, items: list[Item], progress: Progress, kills: int) -> None:
     await asyncio.gather(*(asyncio.to_thread(bus.start) for bus in run.buses.values()))
     async with _clients(run) as (units, desk, agency):
-        collectors = [
-            asyncio.create_task(_supervise(run)),
-            asyncio.create_task(_collect_desk(run, desk)),
-            asyncio.create_task(_collect_agency(run, agency)),
-            *(asyncio.create_task(_collect_unit(run, unit)) for unit in units.values()),
-            asyncio.create_task(progress.follow(run)),
-            asyncio.create_task(_kill(run, kills)),
-        ]
-        try:
+        # A task that fails ends all of them, and the demo with the reason.
+        async with asyncio.TaskGroup() as group:
+            background = [
+                group.create_task(work)
+                for work in (
+                    _supervise(run),
+                    _kill(run, kills),
+                    _collect_desk(run, desk),
+                    _collect_agency(run, agency),
+                    *(_collect_unit(run, unit) for unit in units.values()),
+                    progress.follow(run),
+                )
+            ]
             await _send_all(run, items, units, desk)
-            await _until_complete(run, collectors)
-        finally:
+            await _until_complete(run)
             run.stopping = True
-            for task in collectors:
+            for task in background:
                 task.cancel()
-            await asyncio.gather(*collectors, return_exceptions=True)
 
 
 @contextlib.asynccontextmanager
@@ -284,13 +286,10 @@ async def _patiently(collect: Callable[[], Awaitable[int]]) -> None:
     await asyncio.sleep(PAUSE)
 
 
-async def _until_complete(run: Run, collectors: list[asyncio.Task[None]]) -> None:
-    """Wait until everything has arrived and every delivery has ended; a collector that fails ends the run."""
+async def _until_complete(run: Run) -> None:
+    """Wait until everything has arrived and every delivery has ended; what has not by then is lost."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        for task in collectors:
-            if task.done() and task.exception():
-                raise task.exception()  # type: ignore[misc]
         if run.ledger.complete and await asyncio.to_thread(outcome.drained, run):
             return
         await asyncio.sleep(PAUSE)
@@ -305,7 +304,9 @@ async def _supervise(run: Run) -> None:
         for bus in run.buses.values():
             if bus.died and not run.stopping:
                 run.restarts += 1
-                await asyncio.to_thread(bus.start)
+                # It may be killed again before it is ready: then it is still dead, and the next round starts it.
+                with contextlib.suppress(DidNotStart):
+                    await asyncio.to_thread(bus.start)
         await asyncio.sleep(PAUSE / 2)
 
 

@@ -28,6 +28,7 @@ class BusProcess:
         self._environment = {**os.environ, "GOVBUS_STORE": "", **(environment or {})}
         self._log = site / "bus.log"
         self._process: subprocess.Popen[bytes] | None = None
+        self._wanted = False
         self.url = ""
 
     @property
@@ -40,11 +41,12 @@ class BusProcess:
     @property
     def died(self) -> bool:
         """Whether it was started, was not stopped by us, and runs no more."""
-        return self._process is not None and self._process.poll() is not None
+        return self._wanted and (self._process is None or self._process.poll() is not None)
 
     def start(self) -> "BusProcess":
         """Start it and wait until it listens; ``url`` is then its address. Started again, it keeps its port. Raises DidNotStart."""
         command = [sys.executable, "-m", "bus", "run", "--site", str(self.site), "--port", str(self._port), "--workers", str(self._workers)]
+        self._wanted = True
         with self._log.open("ab") as log:
             begin = log.tell()
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._environment)  # noqa: S603
@@ -63,7 +65,7 @@ class BusProcess:
             if ended:
                 break
             time.sleep(0.02)
-        self.kill()
+        self._end(signal.SIGKILL)
         raise DidNotStart(self._log.read_bytes()[begin:].decode("utf-8", "replace")[-4000:])
 
     def log_lines(self, begin: int = 0) -> list[dict[str, object]]:
@@ -78,10 +80,12 @@ class BusProcess:
 
     def stop(self) -> int:
         """SIGTERM, and the exit code; killed when it does not end in time."""
+        self._wanted = False
         return self._end(signal.SIGTERM)
 
     def kill(self) -> int:
         """SIGKILL: what a power cut leaves behind."""
+        self._wanted = False
         return self._end(signal.SIGKILL)
 
     def send_signal(self, number: signal.Signals) -> None:

@@ -36,7 +36,7 @@ HOMES: dict[str, set[str]] = {
     "alembic": {"bus.store"},
     "asn1crypto": {"bus.trust"},
     "cryptography": {"bus.trust", "bus.keys", "bus.pki", "bus.signature", "bus.evidence", "sandbox"},
-    "lxml": {"bus.xmlio", "bus.mending", "bus.message", "bus.schemas", "bus.soap", "bus.xop", "bus.signature", "bus.edxml", "bus.evidence", "bus.steps",
+    "lxml": {"bus.xmlio", "bus.mending", "bus.message", "bus.schemas", "bus.soap", "bus.xop", "bus.xpath", "bus.views", "bus.signature", "bus.edxml", "bus.evidence", "bus.steps",
              "bus.route", "bus.config", "adapters", "sandbox"},
     "orjson": {"bus.log", "bus.http", "bus.store", "bus.vxp", "adapters", "bus.cli", "bus.cli.screen", "bus.audit", "sandbox"},
     "prometheus_client": {"bus.metrics"},
@@ -49,7 +49,6 @@ HOMES: dict[str, set[str]] = {
     "typer": {"bus.cli", "bus.cli.screen"},
     "uvicorn": {"bus.http", "bus.daemon"},
     "uvloop": {"bus.daemon"},
-    "xmlschema": {"bus.schemas", "bus.config"},
     "yaml": {"bus.config", "bus.scaffold"},
 }
 

@@ -93,7 +93,9 @@ def test_an_unsigned_receipt_is_refused(evidence: Evidence) -> None:
         evidence.read(write(RECEIPT))
 
 
-@pytest.mark.parametrize("document", [b"<Other/>", b'<Receipt xmlns="urn:govbus:receipt:v1"/>', write(RECEIPT).replace(b"ACCEPTED", b"LOST")])
+@pytest.mark.parametrize(
+    "document", [b"<Other/>", b'<Receipt xmlns="urn:govbus:receipt:v1"/>', write(RECEIPT).replace(b"ACCEPTED", b"LOST")]
+)
 def test_what_we_signed_but_is_no_receipt_is_refused(evidence: Evidence, document: bytes) -> None:
     """Our own signature on something else does not make it a receipt: 5.6.7."""
     from bus.signature import xades

@@ -47,8 +47,8 @@ class Adapter:
         self._client = _client(name, options, site) if options.url else None
 
     def doors(self) -> Sequence[tuple[str, endpoint.Door]]:
-        """The path of the service, where this endpoint serves one."""
-        return [(self._options.path, self._door)] if self._door else []
+        """Where the service answers: the path declared, and always ``/soap/<endpoint>``."""
+        return [(path, self._door) for path in self._door.paths] if self._door else []
 
     async def start(self, bus: Bus) -> None:
         """Open the door to ``bus``."""

@@ -58,7 +58,7 @@ class Door:
 
     def __init__(self, name: str, options: Options, site: Site) -> None:
         self._name = name
-        self._path = options.path
+        self.paths = tuple(dict.fromkeys((options.path, f"/soap/{name}")))
         self._site = site
         self._guard = Guard(options.security, site)
         self._signer = site.keyring.signer(options.security.sign) if options.security.sign else None
@@ -74,7 +74,7 @@ class Door:
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request."""
-        if request.path != self._path:
+        if request.path not in self.paths:
             return Response(404, "text/plain; charset=utf-8", b"No such endpoint.\n")
         if request.method == "GET":
             return self._page(request)
@@ -84,7 +84,7 @@ class Door:
 
     def _page(self, request: Request) -> Response:
         query = {name.lower(): values[0] for name, values in parse_qs(request.query, keep_blank_values=True).items()}
-        address = request.base_url + self._path
+        address = request.base_url + request.path
         if "wsdl" in query or "singlewsdl" in query:
             return Response(200, "text/xml; charset=utf-8", self._contract.wsdl(address))
         if "xsd" not in query:

@@ -1,6 +1,7 @@
 """Commands about the site itself: init, check, run, demo, keys, steps, adapters, schema."""
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 
 from bus import config, daemon, log, scaffold
 from bus.cli.screen import JsonOption, SiteOption, console, emit, say, table
+from bus.config.components import Component
 
 
 def init(directory: Annotated[Path, typer.Argument(help="A new or empty directory.")], json: JsonOption = False) -> None:
@@ -99,7 +101,7 @@ def adapters(json: JsonOption = False) -> None:
     _document(config.adapters(), json)
 
 
-def _document(components: object, json: bool) -> None:
+def _document(components: Mapping[str, Component], json: bool) -> None:
     documents = config.documentation(components)
     if json:
         emit(documents)

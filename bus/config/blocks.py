@@ -4,7 +4,7 @@ The field descriptions are the documentation: they reach the JSON Schema that an
 """
 
 from datetime import timedelta
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema
 
@@ -35,15 +35,6 @@ EntryText = Annotated[Any, BeforeValidator(_entry), WithJsonSchema(_ENTRY_SCHEMA
 Entries = Annotated[list[EntryText], BeforeValidator(_listed), Field(min_length=1)]
 
 
-class Limits(Model):
-    """What is the most the bus reads."""
-
-    size: int = Field(64 << 20, gt=0, description="octets of one message")
-    depth: int = Field(200, gt=0, description="nested elements")
-    elements: int = Field(200_000, gt=0, description="elements of one message")
-    attributes: int = Field(400_000, gt=0, description="attributes of one message")
-
-
 class SiteBlock(Model):
     """Who we are."""
 
@@ -51,9 +42,7 @@ class SiteBlock(Model):
     name: str = Field(min_length=1, description="our name, as receipts and the console show it")
     key: str = Field("own/bus", description="the key that signs receipts and replies: certs/<key>.key and .crt")
     tls: str = Field("own/tls", description="the key of the HTTPS door, or 'none': then a proxy in front does TLS")
-    language: Literal["vi", "en"] = Field("vi", description="the language of the console and of one-language answers")
     organisations: str = Field("organisations/v1/organisations.csv", description="the code book, under schemas/")
-    limits: Limits = Field(Limits.model_validate({}), description="what is the most the bus reads")
 
 
 class PartnerBlock(Model):

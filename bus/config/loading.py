@@ -16,7 +16,6 @@ from bus.errors import ConfigurationError, Fault
 from bus.options import Surroundings
 from bus.route import Route
 from bus.site import Clock, Site
-from bus.xmlio import Limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +26,6 @@ class Loaded:
     endpoints: Mapping[str, Adapter]
     routes: Mapping[str, Route]
     tls: str
-    language: str
-    limits: Limits
     warnings: tuple[Fault, ...] = ()
 
 
@@ -70,5 +67,4 @@ def _loaded(read: reading.Reading) -> Loaded | None:
         return None
     ready = {name: adapter for name, adapter in endpoints.items() if adapter}
     warnings = tuple(sorted(faults.found))
-    limits = Limits(**block.limits.model_dump())
-    return Loaded(site, ready, {route.name: route for route in routes}, block.tls, block.language, limits, warnings)
+    return Loaded(site, ready, {route.name: route for route in routes}, block.tls, warnings)

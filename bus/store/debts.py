@@ -16,7 +16,7 @@ from bus.delivery import TRANSITIONS, State
 from bus.message import KIND, KIND_OTHER, RECEIVERS
 from bus.store import blobs, statements
 from bus.store.model import LostClaim, Owed, Work
-from bus.store.tables import FIXED, Row, canonical, fingerprint, stamp
+from bus.store.tables import FIXED, Row, canonical, columns, fingerprint, stamp
 from bus.store.transaction import Transaction
 
 
@@ -40,7 +40,7 @@ class Subject:
     @classmethod
     def load(cls, tx: Transaction, message_id: str) -> "Subject":
         """The subject of a stored message."""
-        return cls.of(tx.connection.execute(statements.MESSAGE, {"id": message_id}).one()._mapping)
+        return cls.of(columns(tx.connection.execute(statements.MESSAGE, {"id": message_id}).one()))
 
 
 def owe(tx: Transaction, subject: Subject, owed: Owed, digest: str) -> dict[str, str]:
@@ -75,8 +75,8 @@ def insert(tx: Transaction, values: dict[str, Any], names: tuple[str, ...]) -> d
         row["public_id"] = next((name for name in names if not _taken(tx, row["owner"], name)), row["id"])
     tx.connection.execute(statements.INSERT_DELIVERY, row)
     advance(tx, row["target"], row["order_key"])
-    fixed = fingerprint({name: row[name] for name in FIXED})
-    return {"delivery": row["id"], "target": row["target"], "owner": row["owner"], "state": row["state"], "sha256": row["digest"], "row": fixed}
+    entry = {"delivery": "id", "target": "target", "owner": "owner", "state": "state", "sha256": "digest"}
+    return {**{said: row[name] for said, name in entry.items()}, "row": fingerprint({name: row[name] for name in FIXED})}
 
 
 _BLANK: Mapping[str, Any] = {

@@ -5,12 +5,16 @@ SQLite: write-ahead log with ``synchronous=FULL``, so that a committed transacti
 head holds the only write lock until it commits, in however many processes.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
 from sqlalchemy.dialects import postgresql, sqlite
+
+from bus.errors import Deferred
 
 #: Seconds to wait for another process's write lock before the store counts as unavailable.
 LOCK_TIMEOUT = 10
@@ -91,6 +95,17 @@ def raw_text(connection: sa.Connection) -> None:
     """Let this connection read text that is not UTF-8, as surrogate escapes: an audit must be able to read what is damaged."""
     driver: Any = connection.connection.dbapi_connection
     driver.text_factory = lambda octets: octets.decode("utf-8", "surrogateescape")
+
+
+@contextmanager
+def availability() -> Iterator[None]:
+    """Raise Deferred 4.3.1 in place of a failure that may pass."""
+    try:
+        yield
+    except exc.SQLAlchemyError as error:
+        if not passing(error):
+            raise
+        raise Deferred("store-unavailable") from error
 
 
 def passing(error: Exception) -> bool:

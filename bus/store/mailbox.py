@@ -1,4 +1,7 @@
-"""Mailboxes: deliveries that the partner fetches and confirms (D11). A mailbox belongs to the partner, through whichever endpoint it reads."""
+"""Mailboxes: deliveries that the partner fetches and confirms (D11).
+
+A mailbox belongs to the partner, through whichever endpoint it reads.
+"""
 
 from typing import Any
 

@@ -34,7 +34,7 @@ def up_to_date(engine: sa.Engine) -> None:
 
 def _upgrade(connection: sa.Connection) -> None:
     # Imported here: alembic takes longer to load than the rest of the store, and is needed once in a database's life.
-    from alembic import command, config, util
+    from alembic import command, config, util  # noqa: PLC0415
 
     settings = config.Config()
     settings.set_main_option("script_location", str(_SCRIPTS))

@@ -29,7 +29,8 @@ def resend(tx: Transaction, ids: Sequence[str], by: str, reason: str, lifetime: 
         to = State.WAITING if row.owner else State.READY
         again = {"due": stamp(tx.now), "expires": stamp(tx.now + lifetime), "ended": "", "outcome": ""}
         changed = debts.change(tx, row, to, **again)
-        tx.append("resent", row.message_id, row.id, {**changed, "by": by, "reason": reason, "was": row.outcome, "expires": again["expires"]})
+        said = {"by": by, "reason": reason, "was": row.outcome, "expires": again["expires"]}
+        tx.append("resent", row.message_id, row.id, {**changed, **said})
     return [row.id for row in rows]
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from bus.endpoint import Pending
 from bus.message import DOCUMENT_ID, FROM, SUBJECT
+from bus.store import dialect
 from bus.store.standing import RANKED, Standing, standing
 from bus.store.tables import (
     CLAIMABLE,
@@ -19,6 +20,7 @@ from bus.store.tables import (
     WAITING_DOCUMENTS,
     WAITING_RECEIPTS,
     Row,
+    columns,
     deliveries,
     journal,
     messages,
@@ -73,12 +75,15 @@ class Gauge:
 
 @dataclass(frozen=True, slots=True)
 class Readers:
-    """Every question, one method each. All are synchronous and short; ``search`` by subject and ``overview`` read whole tables."""
+    """Every question, one method each; Deferred 4.3.1 when it cannot be answered now.
+
+    All are synchronous and short; ``search`` by subject and ``overview`` read whole tables.
+    """
 
     engine: sa.Engine
 
     def _rows(self, query: Query) -> Sequence[Row]:
-        with self.engine.connect() as connection:
+        with dialect.availability(), self.engine.connect() as connection:
             return connection.execute(query).all()
 
     def pending(self, owner: str, limit: int, kinds: Sequence[str]) -> list[Pending]:
@@ -155,7 +160,8 @@ class Readers:
     def refusals(self) -> dict[str, int]:
         """By endpoint, how many messages were refused at the door."""
         endpoint = sa.type_coerce(journal.c.detail, sa.JSON)["endpoint"].as_string()
-        return {name: count for name, count in self._rows(sa.select(endpoint, sa.func.count()).where(sa.text(REFUSED)).group_by(endpoint))}
+        rows = self._rows(sa.select(endpoint, sa.func.count()).where(sa.text(REFUSED)).group_by(endpoint))
+        return {row[0]: row[1] for row in rows}
 
     def gauges(self, now: datetime) -> list[Gauge]:
         """How much stands where, and for how long, by target and state; ended deliveries are not counted, dead ones are."""
@@ -175,7 +181,8 @@ class Readers:
 
     def _first_due(self) -> Iterator[Row]:
         after = ""
-        query = sa.select(deliveries.c.target, deliveries.c.due).where(sa.text(CLAIMABLE)).order_by(deliveries.c.target, deliveries.c.due).limit(1)
+        place = (deliveries.c.target, deliveries.c.due)
+        query = sa.select(*place).where(sa.text(CLAIMABLE)).order_by(*place).limit(1)
         while rows := self._rows(query.where(deliveries.c.target > after)):
             yield rows[0]
             after = rows[0].target
@@ -224,11 +231,11 @@ def _search(route: str, partner: str, state: str, key: str, since: datetime | No
 
 
 def _found(row: Row) -> Found:
-    values = {name: row._mapping[name] for name in Found.__slots__ if name not in {"accepted", "standing"}}
+    values = {name: columns(row)[name] for name in Found.__slots__ if name not in {"accepted", "standing"}}
     return Found(**values, accepted=moment(row.accepted), standing=RANKED[row.rank])
 
 
 def _plain(row: Row) -> dict[str, Any]:
     """A row without octets, its JSON columns read."""
-    plain = {name: value for name, value in row._mapping.items() if not isinstance(value, bytes)}
+    plain = {name: value for name, value in columns(row).items() if not isinstance(value, bytes)}
     return {name: orjson.loads(value) if name in {"headers", "detail"} else value for name, value in plain.items()}

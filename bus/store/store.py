@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from bus.delivery import Delivery, State
 from bus.endpoint import Answer, Fetched, Pending, Sent
-from bus.errors import Deferred, Rejected
+from bus.errors import Rejected
 from bus.message import Message
 from bus.receipt import Receipt, Status
 from bus.store import accepting, dialect, mailbox, migrate, operating, working
@@ -75,7 +75,7 @@ class Store:
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
         """One unchanging view of everything, for the audit. Deferred 4.3.1, with the cause, where the database cannot be read."""
-        with _unavailable(), self._engines[1].connect() as connection:
+        with dialect.availability(), self._engines[1].connect() as connection:
             # This connection reads text its own way, so it does not go back to the readers.
             dialect.raw_text(connection)
             connection.detach()
@@ -83,11 +83,6 @@ class Store:
 
     async def _write(self, unit: Callable[[Transaction], T]) -> T:
         return await self._writer.submit(unit)
-
-    async def _ask(self, question: Callable[[], T]) -> T:
-        """A reader's answer, from a thread, for callers on the event loop."""
-        with _unavailable():
-            return await asyncio.to_thread(question)
 
     # --- the door ---------------------------------------------------------------------------------------------------
 
@@ -105,7 +100,10 @@ class Store:
     # --- workers ----------------------------------------------------------------------------------------------------
 
     async def claim(self, target: str, limit: int, lease: timedelta) -> list[Work]:
-        """Claim due deliveries to ``target``, oldest first, for as long as ``lease``; order per order key. One whose octets are lost ends DEAD."""
+        """Claim due deliveries to ``target``, oldest first, for as long as ``lease``, in order per order key.
+
+        One whose octets are lost ends DEAD and is not among them.
+        """
         rows = await self._write(partial(working.claim, target=target, limit=limit, lease=lease))
         works = []
         for row in rows:
@@ -159,7 +157,7 @@ class Store:
 
     async def pending(self, partner: str, limit: int, kinds: Sequence[str] = ()) -> Sequence[Pending]:
         """The partner's mailbox, oldest first, receipts last; all kinds when ``kinds`` is empty."""
-        return await self._ask(partial(self._read.pending, partner, limit, kinds))
+        return await asyncio.to_thread(partial(self._read.pending, partner, limit, kinds))
 
     async def fetch(self, partner: str, message_id: str) -> Fetched:
         """One message of the mailbox; the first fetch writes a FETCHED receipt. Raises Rejected 5.2.1."""
@@ -169,16 +167,16 @@ class Store:
         return Fetched(message_id=message_id, kind=row.kind, body=body, digest=row.digest)
 
     async def confirm(self, partner: str, message_id: str, done: bool, reason: str = "") -> Answer:
-        """End a mailbox delivery: CONFIRMED, or REJECTED with the partner's reason. Repeating it gives the first answer. Raises Rejected 5.2.1."""
+        """End a mailbox delivery: CONFIRMED, or REJECTED with the partner's reason; again, the first answer. Raises Rejected 5.2.1."""
         return await self._write(partial(mailbox.confirm, partner=partner, public_id=message_id, done=done, reason=reason))
 
     async def receipts(self, partner: str, message_id: str) -> Sequence[bytes]:
         """Signed receipts of a message this partner sent, or has in its mailbox; oldest first."""
-        return await self._ask(partial(self._read.receipts_for, partner, message_id))
+        return await asyncio.to_thread(partial(self._read.receipts_for, partner, message_id))
 
     async def known(self, endpoint: str, sender_message_id: str) -> bool:
         """Whether a message with this sender's id already came in at this endpoint."""
-        return await self._ask(partial(self._read.known, endpoint, sender_message_id))
+        return await asyncio.to_thread(partial(self._read.known, endpoint, sender_message_id))
 
     # --- operators --------------------------------------------------------------------------------------------------
 
@@ -225,17 +223,6 @@ class Store:
     def targets_with_work(self) -> list[str]:
         """Targets that have something to claim now."""
         return self._read.targets_with_work(self._clock())
-
-
-@contextlib.contextmanager
-def _unavailable() -> Iterator[None]:
-    """Turn a failure of the database that may pass into Deferred 4.3.1."""
-    try:
-        yield
-    except sa.exc.SQLAlchemyError as error:
-        if not dialect.passing(error):
-            raise
-        raise Deferred("store-unavailable") from error
 
 
 def _delivery(row: Row) -> Delivery:

@@ -124,7 +124,22 @@ deliveries = sa.Table(
     sa.Index("deliveries_expiry", "expires", **_where(WAITING)),
     sa.Index("deliveries_standing", "state", "target", "created", **_where(STANDING)),
 )
-FIXED = ("id", "message_id", "route", "target", "owner", "order_key", "kind", "public_id", "receipt_id", "receivers", "digest", "size", "headers", "created")
+FIXED = (
+    "id",
+    "message_id",
+    "route",
+    "target",
+    "owner",
+    "order_key",
+    "kind",
+    "public_id",
+    "receipt_id",
+    "receivers",
+    "digest",
+    "size",
+    "headers",
+    "created",
+)
 
 #: One row a signed receipt. ``reply`` is the digest of the partner's reply, kept as the proof of delivery.
 receipts = sa.Table(
@@ -173,6 +188,11 @@ heads = sa.Table("heads", metadata, _text("chain", primary_key=True), _number("s
 
 #: Octets up to ``blobs.IN_ROW``, by their digest; larger ones are files.
 blobs = sa.Table("blobs", metadata, _text("digest", primary_key=True), sa.Column("body", sa.LargeBinary, nullable=False))
+
+
+def columns(row: Row) -> Mapping[Any, Any]:
+    """A row by column name."""
+    return row._mapping  # noqa: SLF001 - SQLAlchemy's documented name for it
 
 
 def stamp(at: datetime) -> str:

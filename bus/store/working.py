@@ -52,14 +52,16 @@ def defer(tx: Transaction, work: Work, due: datetime, code: str, reasons: Mappin
     """A failure that may pass: due again later."""
     row = debts.held(tx, work)
     changed = debts.change(tx, row, State.READY, due=stamp(due), claimed_by="", lease_until="", **_failure(code, reasons))
-    tx.append("deferred", row.message_id, row.id, {**changed, "attempt": row.attempt, "due": stamp(due), "code": code, "reasons": dict(reasons)})
+    failure = {"attempt": row.attempt, "due": stamp(due), "code": code, "reasons": dict(reasons)}
+    tx.append("deferred", row.message_id, row.id, {**changed, **failure})
 
 
 def bury(tx: Transaction, work: Work, status: Status, code: str, reasons: Mapping[str, str]) -> Answer:
     """A failure for good: DEAD, and a receipt that says why."""
     row = debts.held(tx, work)
     changed = _end(tx, row, State.DEAD, outcome=status, **_failure(code, reasons))
-    return issuing.issue(tx, Subject.load(tx, row.message_id), issuing.about(row, status, code, reasons), {**changed, "attempt": row.attempt})
+    said = issuing.about(row, status, code, reasons)
+    return issuing.issue(tx, Subject.load(tx, row.message_id), said, {**changed, "attempt": row.attempt})
 
 
 def release(tx: Transaction, expired_at: datetime | None) -> int:

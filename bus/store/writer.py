@@ -109,7 +109,7 @@ class Writer:
                 transaction = Transaction.begin(connection, self._context)
                 outcomes = [_attempt(transaction, job) for job in batch]
                 transaction.flush()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever happens, every caller must get an answer
             return [Outcome(job, error=_translated(error)) for job in batch]
         return outcomes
 

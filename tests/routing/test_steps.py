@@ -172,3 +172,15 @@ def test_verify_refuses_an_unsigned_and_a_changed_document(site: Site, tmp_path:
         with pytest.raises(Rejected) as caught:
             step(verify, site)(Exchange(message, message, "r", site.clock()))
         assert caught.value.code.startswith("5.7.")
+
+
+def test_a_document_in_another_order_is_valid_where_a_stylesheet_can_order_it(site: Site) -> None:
+    """The standard numbers DocumentId last, the schema wants it early: valid with `normalised-by`, its octets kept; invalid without."""
+    good = document(UNIT, OFFICE)
+    start, end = good.index(b"<DocumentId>"), good.index(b"</DocumentId>") + len(b"</DocumentId>")
+    moved = (good[:start] + good[end:]).replace(b"</MessageHeader>", good[start:end] + b"</MessageHeader>", 1)
+    schema = {"schema": "edxml/v1/document.xsd"}
+    with pytest.raises(Rejected, match=r"5\.6\.3"):
+        step(validate, site, **schema)(exchange(moved))
+    tolerant = step(validate, site, **schema, **{"normalised-by": "edxml/v1/normalise.xsl"})
+    assert tolerant(exchange(moved)).message.body == moved

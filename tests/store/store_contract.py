@@ -101,7 +101,7 @@ class StoreContract:
     async def test_the_same_id_with_other_content_is_refused(self) -> None:
         """An id stands for one content for ever: 5.6.9."""
         await self.accept(message(1))
-        with pytest.raises(Rejected, match="5.6.9"):
+        with pytest.raises(Rejected, match=r"5\.6\.9"):
             await self.accept(message(1, b"<other/>"))
 
     async def test_two_senders_may_use_the_same_id(self) -> None:
@@ -291,7 +291,7 @@ class StoreContract:
         """An id one does not own is as unknown as one that does not exist: 5.2.1."""
         await self.accepted_and_routed(1, "inbox", owner="agency")
         for act in (self.store.fetch("unit", "unit-1"), self.store.confirm("unit", "unit-1", True), self.store.fetch("", "")):
-            with pytest.raises(Rejected, match="5.2.1"):
+            with pytest.raises(Rejected, match=r"5\.2\.1"):
                 await act
 
     async def test_an_id_taken_in_the_mailbox_gives_way_to_the_bus_own(self) -> None:
@@ -327,7 +327,8 @@ class StoreContract:
         """The sender sees all of its message's receipts, the mailbox's owner those of its own delivery, others none."""
         await self.accepted_and_routed(1, "inbox", owner="agency")
         await self.store.confirm("agency", "unit-1", True)
-        seen = {who: [self.evidence.read(xml).status for xml in await self.store.receipts(who, "unit-1")] for who in ("unit", "agency", "x")}
+        asked = {who: await self.store.receipts(who, "unit-1") for who in ("unit", "agency", "x")}
+        seen = {who: [self.evidence.read(xml).status for xml in found] for who, found in asked.items()}
         assert seen == {"unit": ["ACCEPTED", "CONFIRMED"], "agency": ["CONFIRMED"], "x": []}
 
     async def test_what_nobody_confirms_expires_with_a_receipt(self) -> None:

@@ -61,7 +61,8 @@ async def test_a_store_nobody_touched_is_sound(store, evidence) -> None:
     """No finding, no note, and counts that add up."""
     report = audit(store, evidence)
     assert (report.ok, report.findings, report.notes) == (True, (), ())
-    expected = {"accepted": 4, "delivered": 1, "dead": 1, "waiting": 2, "rejected": 0, "expired": 0, "messages": 4, "receipts": 6, "files": 1}
+    stand = {"accepted": 4, "delivered": 1, "dead": 1, "waiting": 2, "rejected": 0, "expired": 0}
+    expected = {**stand, "messages": 4, "receipts": 6, "files": 1}
     assert {name: report.counts[name] for name in expected} == expected
 
 
@@ -95,7 +96,7 @@ def _octets(value: object) -> object:
 
 
 def _changes(value: object) -> list[object]:
-    """The value with its first byte changed to another letter, and with its last made no text at all; another number; something for nothing."""
+    """The value with its first byte another letter, and with its last no text at all; another number; something for nothing."""
     if isinstance(value, int):
         return [value + 1000]
     octets = _octets(value)
@@ -117,10 +118,13 @@ def _changes(value: object) -> list[object]:
         ("DELETE FROM deliveries WHERE receipt_id <> ''", "was owed and is gone"),
         ("DELETE FROM blobs WHERE rowid = 1", "is named and lost"),
         ("INSERT INTO blobs SELECT 'ab', body FROM blobs LIMIT 1", "its octets were changed"),
-        ("INSERT INTO messages SELECT 'forged', 'x', 'y', 'z', 'e', 'r', '', '', '', '', '', digest, 1, '{}', '', '' FROM messages LIMIT 1", "vouches"),
-        ("UPDATE deliveries SET state = 'DONE', outcome = 'DELIVERED' WHERE target = 'a' AND state = 'DEAD'", "is DONE, the journal says DEAD"),
+        (
+            "INSERT INTO messages SELECT 'forged', '', 'y', '', '', '', '', '', '', '', '', digest, 1, '{}', '', '' FROM messages LIMIT 1",
+            "vouches",
+        ),
+        ("UPDATE deliveries SET state = 'DONE', outcome = 'DELIVERED' WHERE state = 'DEAD'", "is DONE, the journal says DEAD"),
         ("UPDATE deliveries SET outcome = 'EXPIRED' WHERE target = 'a' AND state = 'DEAD'", "ended EXPIRED without that receipt"),
-        ("UPDATE receipts SET xml = (SELECT xml FROM receipts WHERE status = 'DELIVERED') WHERE status = 'DEAD'", "what was signed is not what"),
+        ("UPDATE receipts SET xml = (SELECT xml FROM receipts WHERE status = 'DELIVERED') WHERE status = 'DEAD'", "was signed is not what"),
         ("UPDATE receipts SET xml = CAST('no xml' AS BLOB) WHERE status = 'DEAD'", "5.6.0"),
     ],
 )

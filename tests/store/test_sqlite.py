@@ -24,7 +24,7 @@ class TestSqlite(StoreContract):
         """4.3.1 to every caller; what was accepted before stays, and the store works again when there is room."""
         await self.accept(message(1))
         limit = _limit_pages(self.store, 1)
-        with pytest.raises(Deferred, match="4.3.1"):
+        with pytest.raises(Deferred, match=r"4\.3\.1"):
             await self.accept(message(2, b"x" * 200_000))
         _limit_pages(self.store, limit + 100_000)
         await self.accept(message(2, b"x" * 200_000))
@@ -36,7 +36,7 @@ class TestSqlite(StoreContract):
         store = self.open("worker-1")
         with sqlite3.connect(tmp_path / "bus.db", isolation_level=None) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(Deferred, match="4.3.1"):
+            with pytest.raises(Deferred, match=r"4\.3\.1"):
                 await store.claim("a", 1, LEASE)
             other.execute("ROLLBACK")
         assert await store.claim("a", 1, LEASE) == []
@@ -53,7 +53,7 @@ class TestSqlite(StoreContract):
     async def test_a_directory_that_cannot_be_written_defers(self, tmp_path: Path) -> None:
         """A large body that cannot be kept is not accepted."""
         (tmp_path / "blobs").write_text("in the way")
-        with pytest.raises(Deferred, match="4.3.1"):
+        with pytest.raises(Deferred, match=r"4\.3\.1"):
             await self.accept(message(1, b"x" * 300_000))
         assert self.store.search() == []
 
@@ -61,14 +61,16 @@ class TestSqlite(StoreContract):
         """A closed store defers; closing twice is harmless."""
         self.store.close()
         self.store.close()
-        with pytest.raises(Deferred, match="4.3.1"):
+        with pytest.raises(Deferred, match=r"4\.3\.1"):
             await self.accept(message(1))
 
     async def test_nothing_a_worker_or_partner_does_reads_a_whole_table(self, tmp_path: Path) -> None:
         """Every statement on the hot path finds its rows by an index and in order, however much has ended or waits elsewhere."""
         seen: set[tuple[str, tuple[object, ...]]] = set()
         for engine in self.store._engines:
-            sa.event.listen(engine, "before_cursor_execute", lambda _c, _k, sql, given, _x, many: seen.add((sql, () if many else tuple(given))))
+            sa.event.listen(
+                engine, "before_cursor_execute", lambda _c, _k, sql, given, _x, many: seen.add((sql, () if many else tuple(given)))
+            )
         await self.accept(message(1), order_key="k", receipts_to="unit-inbox")
         [work] = await self.claim()
         await self.route(work, "a", "b")
@@ -85,7 +87,9 @@ class TestSqlite(StoreContract):
         with sqlite3.connect(tmp_path / "bus.db") as connection:
             plans = {sql: _plan(connection, sql, given) for sql, given in seen if sql.startswith(("SELECT", "UPDATE"))}
         assert len(plans) > 20
-        assert [f"{plan} <- {sql}" for sql, plan in plans.items() if "SCAN" in plan or ("TEMP" in plan and sql.startswith("SELECT deliveries"))] == []
+        assert [
+            f"{plan} <- {sql}" for sql, plan in plans.items() if "SCAN" in plan or ("TEMP" in plan and sql.startswith("SELECT deliveries"))
+        ] == []
 
 
 def _plan(connection: sqlite3.Connection, sql: str, given: tuple[object, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Random walks through the store's whole surface: whatever the order of events, the rules hold and the audit is clean. One seed, one walk."""
+"""Random walks through the store's whole surface, one seed each: whatever the order of events, the rules hold and the audit is clean."""
 
 import random
 import sqlite3
@@ -42,10 +42,9 @@ class Walk:
         return self.dice.choice(self.stores)
 
     async def step(self) -> None:
-        acts: list[Callable[[], Awaitable[None]]] = [
-            self.accept, self.accept, self.repeat, self.claim, self.claim, self.act, self.act, self.act, self.read_mailbox, self.operate, self.time
-        ]  # fmt: skip
-        await self.dice.choice(acts)()
+        often: list[Callable[[], Awaitable[None]]] = [self.accept, self.claim, self.act]
+        seldom: list[Callable[[], Awaitable[None]]] = [self.repeat, self.read_mailbox, self.operate, self.time]
+        await self.dice.choice([*often, *often, *seldom])()
         self.check_ends()
 
     async def accept(self) -> None:
@@ -121,7 +120,7 @@ class Walk:
         await self.store.release(expired_at=self.dice.choice([None, self.clock()]))
 
     def check_order(self) -> None:
-        """Of the active deliveries to one target with one key at most one is claimed, and an older one that is ready stays behind it only."""
+        """Of the active deliveries to one target with one key at most one is claimed; when none is, the oldest is free and no other."""
         rows = self.rows()
         for target in (ROUTE_PREFIX + ROUTE, *TARGETS):
             for key in ("k1", "k2"):
