@@ -138,7 +138,7 @@ class Daemon:
     def _server(self, listener: socket.socket) -> _Server:
         tls = self._loaded.tls != "none"
         settings = uvicorn.Config(
-                self._application,
+            self._application,
             http=ClientCertificateProtocol,
             loop="uvloop",
             lifespan="off",

@@ -123,9 +123,8 @@ class Engine:
         error.reference = reference  # type: ignore[attr-defined]
         failure = self._as_failure(error, reference)
         metrics.REFUSED.labels(endpoint, failure.code).inc()
-        _log.info(
-            log.REFUSED, reference=reference, endpoint=endpoint, partner=partner, code=failure.code, reason=failure.reason("en"), at=failure.at
-        )
+        where = {"endpoint": endpoint, "partner": partner, "at": failure.at}
+        _log.info(log.REFUSED, reference=reference, code=failure.code, reason=failure.reason("en"), **where)
         try:
             await self._store.refuse(
                 endpoint=endpoint, partner=partner, code=failure.code, reasons=failure.reasons, digest=digest, message_id=reference

@@ -12,9 +12,7 @@ import os
 import signal
 import tempfile
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -26,10 +24,10 @@ from bus.message import KIND_DOCUMENT, KIND_RECEIPT
 from sandbox import documents, outcome, sites
 from sandbox.documents import GOVERNMENT_OFFICE, PARTIES, PARTNER_AGENCY, SECURITY_AUTHORITY, TELECOM_AUTHORITY, Party
 from sandbox.government_office import DOCUMENTS, Desk, Letter
-from sandbox.ledger import Ledger
 from sandbox.process import BusProcess, DidNotStart
 from sandbox.programme import UNITS, Item, programme
 from sandbox.progress import Progress
+from sandbox.run import Refused, Run
 from sandbox.unit import Unit
 
 #: The partner names of the units in routes.yaml.
@@ -38,48 +36,12 @@ PARTNER_OF = {TELECOM_AUTHORITY.code: "telecom-authority", SECURITY_AUTHORITY.co
 PATIENCE = 100.0
 #: A client's pause between two looks into its mailbox, and before it repeats what was deferred.
 PAUSE = 0.2
+#: Above this many octets a unit sends its document by MTOM.
+MTOM_BYTES = 200_000
 #: How many documents one sender has on the way to the bus at once.
 WIDTH = 4
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Refused:
-    """A refusal: which item, the code and reason it got, and the code it should have got."""
-
-    item: str
-    expected: str
-    code: str
-    reason: str
-
-
-@dataclass(slots=True)
-class Run:
-    """Everything one run knows."""
-
-    sites: sites.Sites
-    buses: dict[str, BusProcess]
-    ledger: Ledger = field(default_factory=Ledger)
-    refused: list[Refused] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    accepted: Counter[str] = field(default_factory=Counter)
-    repeated: int = 0
-    mailed_receipts: int = 0
-    restarts: int = 0
-    stopping: bool = False
-    kept: set[tuple[str, str]] = field(default_factory=set)
-
-    def seen(self, place: str, message_id: str) -> bool:
-        """Whether ``place`` already keeps this message: a confirmation that was lost makes a client fetch it again."""
-        known = (place, message_id) in self.kept
-        self.kept.add((place, message_id))
-        return known
-
-    @property
-    def ministry(self) -> str:
-        """Address of the ministry's bus."""
-        return f"https://127.0.0.1:{self.sites.ports['ministry']}"
 
 
 def run(*, documents: int, keep: bool, json: bool, kills: int = 0) -> int:
@@ -91,7 +53,7 @@ def run(*, documents: int, keep: bool, json: bool, kills: int = 0) -> int:
         try:
             asyncio.run(_play(run, programme(documents), progress, kills))
             result = outcome.judge(run, time.monotonic() - begin)
-            progress.done()
+            progress.done(run)
             outcome.show(result, json=json)
             if keep:
                 outcome.keep_running(run)
@@ -110,25 +72,24 @@ def _prepare(directory: Path) -> Run:
 
 async def _play(run: Run, items: list[Item], progress: Progress, kills: int) -> None:
     await asyncio.gather(*(asyncio.to_thread(bus.start) for bus in run.buses.values()))
-    async with _clients(run) as (units, desk, agency):
-        # A task that fails ends all of them, and the demo with the reason.
-        async with asyncio.TaskGroup() as group:
-            background = [
-                group.create_task(work)
-                for work in (
-                    _supervise(run),
-                    _kill(run, kills),
-                    _collect_desk(run, desk),
-                    _collect_agency(run, agency),
-                    *(_collect_unit(run, unit) for unit in units.values()),
-                    progress.follow(run),
-                )
-            ]
-            await _send_all(run, items, units, desk)
-            await _until_complete(run)
-            run.stopping = True
-            for task in background:
-                task.cancel()
+    # A task that fails ends all of them, and the demo with the reason.
+    async with _clients(run) as (units, desk, agency), asyncio.TaskGroup() as group:
+        background = [
+            group.create_task(work)
+            for work in (
+                _supervise(run),
+                _kill(run, kills),
+                _collect_desk(run, desk),
+                _collect_agency(run, agency),
+                *(_collect_unit(run, unit) for unit in units.values()),
+                progress.follow(run),
+            )
+        ]
+        await _send_all(run, items, units, desk)
+        await _until_complete(run)
+        run.stopping = True
+        for task in background:
+            task.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -180,7 +141,7 @@ async def _send_from_unit(run: Run, item: Item, unit: Unit) -> None:
     if not item.refused:
         _expect(run, item)
     try:
-        first = await _persist(lambda: unit.send(item.body, item.message_id, mtom=len(item.body) > 200_000))
+        first = await _persist(lambda: unit.send(item.body, item.message_id, mtom=len(item.body) > MTOM_BYTES))
     except Rejected as error:
         code, _, reason = str(error.values.get("detail", error)).partition(" ")
         run.refused.append(Refused(item.message_id, item.refused, code, reason))
@@ -289,10 +250,11 @@ async def _patiently(collect: Callable[[], Awaitable[int]]) -> None:
 async def _until_complete(run: Run) -> None:
     """Wait until everything has arrived and every delivery has ended; what has not by then is lost."""
     deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        if run.ledger.complete and await asyncio.to_thread(outcome.drained, run):
-            return
-        await asyncio.sleep(PAUSE)
+    with outcome.watched(run) as stores:
+        while time.monotonic() < deadline:
+            if run.ledger.complete and await asyncio.to_thread(outcome.drained, stores):
+                return
+            await asyncio.sleep(PAUSE)
 
 
 # --- dying ----------------------------------------------------------------------------------------------------------------

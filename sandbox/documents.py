@@ -149,7 +149,7 @@ def document(
     number: int | None = None,
 ) -> Document:
     """The same as data. A reply answers a letter of the first receiver; recall, update and replace are about this seed's NEW document."""
-    rng = random.Random(f"{seed}/{sender.code}")  # noqa: S311 - reproducible, nothing secret
+    rng = random.Random(f"{seed}/{sender.code}")
     fresh = _new(rng, size, sender, receivers, number if number is not None else rng.randint(1, 9999))
     return _VARIANTS[kind](fresh, receivers)
 

@@ -36,7 +36,7 @@ def pdf(lines: Sequence[str], size: int, seed: int) -> bytes:
 
 
 def _noise(seed: int, size: int) -> bytes:
-    return random.Random(seed).randbytes(size)  # noqa: S311 - reproducible, nothing secret
+    return random.Random(seed).randbytes(size)
 
 
 def _pdf(lines: Sequence[str], codes: Mapping[str, int], scan: bytes) -> bytes:

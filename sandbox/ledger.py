@@ -48,12 +48,12 @@ class Ledger:
     @property
     def lost(self) -> list[str]:
         """What has not arrived."""
-        return [f"{place}: {document} {status}".rstrip() for place, document, status in self.expected if not self.arrived[place, document, status]]
+        return [": ".join(key) for key in self.expected if not self.arrived[key]]
 
     @property
     def duplicated(self) -> list[str]:
         """What arrived more than once."""
-        return [f"{place}: {document} {status} x{count}" for (place, document, status), count in self.arrived.items() if count > 1]
+        return [f"{': '.join(key)} x{count}" for key, count in self.arrived.items() if count > 1]
 
     @property
     def complete(self) -> bool:

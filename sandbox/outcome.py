@@ -3,11 +3,11 @@
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from rich.console import Console
@@ -17,10 +17,11 @@ from bus import audit, config, daemon
 from bus.cli.screen import say
 from bus.config import Loaded
 from bus.delivery import ROUTE_PREFIX
-from bus.store import Store
-
-if TYPE_CHECKING:
-    from sandbox.demo import Run
+from bus.errors import Rejected
+from bus.evidence import Evidence
+from bus.receipt import Receipt
+from bus.store import Standing, Store
+from sandbox.run import Run
 
 #: More of a list than this is not printed.
 MOST_SHOWN = 20
@@ -77,16 +78,19 @@ def opened(site: Path) -> Iterator[tuple[Loaded, Store]]:
         store.close()
 
 
-def drained(run: "Run") -> bool:
+@contextmanager
+def watched(run: Run) -> Iterator[list[Store]]:
+    """The stores of all buses, to be asked whether they are ``drained``."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(opened(bus.site))[1] for bus in run.buses.values()]
+
+
+def drained(stores: Iterable[Store]) -> bool:
     """Whether no bus owes anything but receipts that nobody has read yet."""
-    for bus in run.buses.values():
-        with opened(bus.site) as (_, store):
-            if any(count for standings in store.overview().values() for place, count in standings.items() if place == "waiting"):
-                return False
-    return True
+    return not any(standings[Standing.WAITING] for store in stores for standings in store.overview().values())
 
 
-def judge(run: "Run", seconds: float) -> Outcome:
+def judge(run: Run, seconds: float) -> Outcome:
     """Compare, verify, audit."""
     findings = [*run.ledger.damaged, *run.ledger.strange, *run.unexpected]
     findings += [f"lost: {each}" for each in run.ledger.lost] + [f"duplicated: {each}" for each in run.ledger.duplicated]
@@ -123,26 +127,39 @@ def _receipts(loaded: Loaded, store: Store) -> tuple[int, int, tuple[Line, ...]]
     """Every receipt there is, how many of them verify, and the table's lines."""
     evidence = daemon.open_evidence(loaded.site)
     total = verified = 0
-    places: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    statuses: dict[tuple[str, str], Counter[str]] = {}
+    owed: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    stated: dict[tuple[str, str], Counter[str]] = {}
     for found in store.search(limit=1_000_000):
-        for xml in store.receipts_of(found.id):
-            total += 1
-            evidence.read(xml)
-            verified += 1
+        good = {receipt.id: receipt for receipt in map(_verified(evidence), store.receipts_of(found.id)) if receipt}
+        verified += len(good)
         for story in store.show(found.id):
-            place_of = {}
-            for delivery in story.deliveries:
-                if not delivery["receipt_id"] and not delivery["target"].startswith(ROUTE_PREFIX):
-                    place = place_of[delivery["id"]] = (delivery["route"], delivery["target"])
-                    places.setdefault(place, []).append(dict(delivery))
+            total += len(story.receipts)
+            pushed = {
+                each["id"]: each for each in story.deliveries if not each["receipt_id"] and not each["target"].startswith(ROUTE_PREFIX)
+            }
+            for delivery in pushed.values():
+                owed.setdefault(_place(delivery), []).append(delivery)
             for receipt in story.receipts:
-                if receipt["delivery_id"] in place_of:
-                    statuses.setdefault(place_of[receipt["delivery_id"]], Counter())[receipt["status"]] += 1
-    return total, verified, tuple(_line(place, owed, statuses.get(place, Counter())) for place, owed in sorted(places.items()))
+                if receipt["delivery_id"] in pushed and receipt["id"] in good:
+                    stated.setdefault(_place(pushed[receipt["delivery_id"]]), Counter())[receipt["status"]] += 1
+    return total, verified, tuple(_line(place, owed[place], stated.get(place, Counter())) for place in sorted(owed))
 
 
-def _line(place: tuple[str, str], owed: Sequence[dict[str, Any]], statuses: Counter[str]) -> Line:
+def _verified(evidence: Evidence) -> Callable[[bytes], Receipt | None]:
+    def verified(xml: bytes) -> Receipt | None:
+        try:
+            return evidence.read(xml)
+        except Rejected:
+            return None
+
+    return verified
+
+
+def _place(delivery: Mapping[str, Any]) -> tuple[str, str]:
+    return delivery["route"], delivery["target"]
+
+
+def _line(place: tuple[str, str], owed: Sequence[Mapping[str, Any]], statuses: Counter[str]) -> Line:
     states = Counter(delivery["state"] for delivery in owed)
     receipts = ", ".join(f"{status} {count}" for status, count in sorted(statuses.items()))
     waiting = len(owed) - states["DONE"] - states["DEAD"]
@@ -157,7 +174,7 @@ def show(outcome: Outcome, *, json: bool) -> None:
     console = Console(highlight=False)
     grid = Table(title=say("demo-routes"), title_justify="left", header_style="bold")
     for column in ("route", "target", "owed", "delivered", "waiting", "dead", "receipts"):
-        grid.add_column(say(f"column-{column}"), overflow="fold")
+        grid.add_column(say(f"column-{column}"), overflow="fold", no_wrap=column in {"route", "target"})
     for line in outcome.lines:
         grid.add_row(*(str(value) for value in asdict(line).values()))
     console.print(grid)
@@ -172,7 +189,7 @@ def show(outcome: Outcome, *, json: bool) -> None:
     console.print(say("demo-good" if outcome.good else "demo-bad", **asdict(outcome)), style="green" if outcome.good else "red")
 
 
-def keep_running(run: "Run") -> None:
+def keep_running(run: Run) -> None:
     """Leave everything running until Ctrl-C or SIGTERM."""
     console = Console(highlight=False)
     console.print(say("demo-keep", url=run.ministry, site=run.sites.ministry, ca=run.sites.authority, pid=os.getpid()), markup=False)

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 #: A start slower than this is a failure: keys, schemas, migrations and the socket take about a second.
 START_SECONDS = 60.0
@@ -43,7 +44,7 @@ class BusProcess:
         """Whether it was started, was not stopped by us, and runs no more."""
         return self._wanted and (self._process is None or self._process.poll() is not None)
 
-    def start(self) -> "BusProcess":
+    def start(self) -> Self:
         """Start it and wait until it listens; ``url`` is then its address. Started again, it keeps its port. Raises DidNotStart."""
         command = [sys.executable, "-m", "bus", "run", "--site", str(self.site), "--port", str(self._port), "--workers", str(self._workers)]
         self._wanted = True
@@ -104,8 +105,9 @@ class BusProcess:
             process.kill()
             return process.wait()
 
-    def __enter__(self) -> "BusProcess":
-        return self.start()
+    def __enter__(self) -> Self:
+        self.start()
+        return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()

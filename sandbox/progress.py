@@ -2,7 +2,7 @@
 
 import asyncio
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import rich.progress
 from rich.console import Console
@@ -10,9 +10,7 @@ from rich.console import Console
 from bus.cli.screen import say
 from sandbox.documents import GOVERNMENT_OFFICE, PARTNER_AGENCY, Party
 from sandbox.programme import UNITS
-
-if TYPE_CHECKING:
-    from sandbox.demo import Run
+from sandbox.run import Run
 
 _PLACES: tuple[Party, ...] = (GOVERNMENT_OFFICE, PARTNER_AGENCY, *UNITS)
 
@@ -37,14 +35,14 @@ class Progress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.done()
+        self._bars.stop()
 
     def say(self, key: str) -> None:
         """One line of text."""
         if not self._quiet:
             self._console.print(say(key))
 
-    async def follow(self, run: "Run") -> None:
+    async def follow(self, run: Run) -> None:
         """Keep the bars up to date until cancelled."""
         self._tasks = {party.code: self._bars.add_task(party.name, total=None) for party in _PLACES}
         self._bars.start()
@@ -52,11 +50,12 @@ class Progress:
             self._update(run)
             await asyncio.sleep(0.2)
 
-    def _update(self, run: "Run") -> None:
+    def _update(self, run: Run) -> None:
         for code, task in self._tasks.items():
             arrived, expected = run.ledger.progress(code)
             self._bars.update(task, completed=arrived, total=expected)
 
-    def done(self) -> None:
-        """Leave the bars as they stand."""
+    def done(self, run: Run) -> None:
+        """The last word."""
+        self._update(run)
         self._bars.stop()

@@ -44,7 +44,7 @@ class Security(Model):
 class Options(Model):
     """Either ``path`` (we serve) or ``url`` and ``partner`` (we call)."""
 
-    path: str = Field(default="", pattern=r"^(/[\w.~/-]*[\w.~-])?$", description="server: where it is mounted, such as /soap/documents, beside /soap/<endpoint>")
+    path: str = Field(default="", pattern=r"^(/[\w.~/-]*[\w.~-])?$", description="server: its path, beside /soap/<endpoint>")
     url: str = Field(default="", pattern=r"^(https?://\S+)?$", description="client: the partner's address")
     partner: PartnerName | None = Field(default=None, description="client: the partner called; its trust/ holds its anchors")
     wsdl: ContractFile = Field(default="exchange/v1/exchange.wsdl", description="contract, under schemas/; served at ?wsdl")

@@ -2,7 +2,7 @@
 
 import getpass
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -59,7 +59,7 @@ def dead(site: SiteOption = Path(), limit: Annotated[int, typer.Option(min=1, ma
             emit([{**asdict(each), "dead": [d for story in store.show(each.id) for d in _dead(story)]} for each in found])
             return
         rows = [
-            [each.accepted.isoformat(timespec="seconds"), each.id, each.document_id, delivery["target"], delivery["attempt"], _last(delivery)]
+            [_second(each.accepted), each.id, each.document_id, delivery["target"], delivery["attempt"], _last(delivery)]
             for each in found
             for story in store.show(each.id)
             for delivery in _dead(story)
@@ -80,10 +80,14 @@ def _list(found: Sequence[Found], json: bool) -> None:
         emit([asdict(each) for each in found])
         return
     rows = [
-        [each.accepted.isoformat(timespec="seconds"), each.id, each.route, each.organ, each.receivers, each.document_id, each.subject, each.standing]
+        [_second(each.accepted), each.id, each.route, each.organ, each.receivers, each.document_id, each.subject, each.standing]
         for each in found
     ]
     table(["accepted", "id", "route", "from", "to", "document", "subject_line", "standing"], rows)
+
+
+def _second(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")
 
 
 def show(message: Annotated[str, typer.Argument(metavar="ID")], site: SiteOption = Path(), json: JsonOption = False) -> None:
@@ -99,16 +103,24 @@ def show(message: Annotated[str, typer.Argument(metavar="ID")], site: SiteOption
         _nothing(message)
 
 
+#: What ``show`` tells of the message's own row.
+_SHOWN = ("public_id", "document_id", "subject", "kind", "route", "endpoint", "sender", "organ", "receivers", "accepted", "size", "digest")
+
+
 def _tell(story: Story) -> None:
     console.print(f"[bold]{story.message['id']}[/bold]  {story.standing}")
-    shown = ("public_id", "document_id", "subject", "kind", "route", "endpoint", "sender", "organ", "receivers", "accepted", "size", "digest")
-    fields({name: story.message[name] for name in shown if name in story.message})
+    fields({name: story.message[name] for name in _SHOWN})
+    owed = [delivery for delivery in story.deliveries if not delivery["receipt_id"]]
+    tries = [[*_of(each, "route", "target", "owner", "state", "attempt", "due"), _last(each)] for each in owed]
+    table(["route", "target", "owner", "state", "attempts", "due", "last"], tries)
     table(
-        ["route", "target", "owner", "state", "attempts", "due", "last"],
-        [[d["route"], d["target"], d["owner"], d["state"], d["attempt"], d["due"], _last(d)] for d in story.deliveries if not d["receipt_id"]],
+        ["at", "status", "code", "recipient", "receipt"], [_of(each, "at", "status", "code", "recipient", "id") for each in story.receipts]
     )
-    table(["at", "status", "code", "recipient", "receipt"], [[r["at"], r["status"], r["code"], r["recipient"], r["id"]] for r in story.receipts])
-    table(["at", "event", "chain", "seq"], [[j["at"], j["event"], j["chain"], j["seq"]] for j in story.journal])
+    table(["at", "event", "chain", "seq"], [_of(each, "at", "event", "chain", "seq") for each in story.journal])
+
+
+def _of(row: Mapping[str, Any], *columns: str) -> list[Any]:
+    return [row[column] for column in columns]
 
 
 def _nothing(message: str) -> None:

@@ -1,5 +1,6 @@
 """How the commands print: JSON for programs, tables for people, in the operator's language."""
 
+import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,5 +54,5 @@ def fields(values: Mapping[str, Any]) -> None:
 
 def site_of(arguments: Sequence[str]) -> Path:
     """The site named on a command line that could not be parsed any better."""
-    named = [after for before, after in zip(arguments, arguments[1:], strict=False) if before == "--site"]
+    named = [after for before, after in itertools.pairwise(arguments) if before == "--site"]
     return Path(named[-1] if named else os.environ.get("GOVBUS_SITE", "."))

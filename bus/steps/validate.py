@@ -26,7 +26,7 @@ class Options(Model):
     """Against what, and how far."""
 
     schema_file: SchemaFile = Field(alias="schema", description="XML Schema, as a path under schemas/")
-    normalised_by: Stylesheet | None = Field(None, alias="normalised-by", description="stylesheet that puts elements into the schema's order")
+    normalised_by: Stylesheet | None = Field(None, alias="normalised-by", description="stylesheet that orders elements as the schema does")
     files: bool = Field(False, description="also check each attachment of an edXML document")
 
 

@@ -28,5 +28,5 @@ class Work:
     original_digest: str
 
 
-class LostClaim(Exception):  # noqa: N818 - an event of the field, not a mistake
+class LostClaim(Exception):
     """The claim is no longer ours: its lease ran out and the delivery was claimed, or ended, by someone else. Nothing was changed."""
