@@ -177,7 +177,7 @@ class Engine:
         """Free what this node had claimed when it died, then open the lanes and the adapters."""
         released = await self._store.release(expired_at=None)
         if released:
-            _log.info("store.released", deliveries=released)
+            _log.info(log.RELEASED, deliveries=released)
         for target in [*(ROUTE_PREFIX + name for name in self._routes), *(n for n, a in self._endpoints.items() if a.features.sends)]:
             self._open_lane(target)
         self._spawn(self._housekeeping())
@@ -227,10 +227,18 @@ class Engine:
     async def _claim(self, target: str, room: int) -> Sequence[Work]:
         try:
             return await self._store.claim(target, room, LEASE)
-        except Deferred as error:
-            _log.warning("store.unavailable", target=target, reason=error.reason("en"))
+        except Exception as error:  # noqa: BLE001 - a lane never ends: what is owed must be tried again
+            self._trouble(error, target)
             await asyncio.sleep(POLL_SECONDS)
             return ()
+
+    @staticmethod
+    def _trouble(error: Exception, target: str = "") -> None:
+        """A loop could not do its round: the store is away, or we have a bug. Either way it goes on."""
+        if isinstance(error, Deferred):
+            _log.warning(log.STORE_UNAVAILABLE, target=target, reason=error.reason("en"))
+        else:
+            _log.error(log.UNEXPECTED, target=target, exc_info=error)
 
     @staticmethod
     async def _sleep(nudge: asyncio.Event, seconds: float) -> None:
@@ -241,15 +249,20 @@ class Engine:
             pass
 
     async def _housekeeping(self) -> None:
-        """Give back what dead workers held, wherever they ran."""
+        """Give back what dead workers held, wherever they ran; and work for targets that are declared no more, until it expires."""
         while True:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
             try:
-                if await self._store.release(expired_at=self._clock()):
-                    for lane in self._lanes.values():
-                        lane.nudge.set()
-            except Deferred as error:
-                _log.warning("store.unavailable", reason=error.reason("en"))
+                released = await self._store.release(expired_at=self._clock())
+                for target in await asyncio.to_thread(self._store.targets_with_work):
+                    if target not in self._lanes:
+                        self._open_lane(target)
+            except Exception as error:  # noqa: BLE001 - as in _claim
+                self._trouble(error)
+                continue
+            if released:
+                for lane in self._lanes.values():
+                    lane.nudge.set()
 
     # --- one attempt ----------------------------------------------------------------------------------------------
 

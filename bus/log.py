@@ -26,6 +26,8 @@ STOPPED = "bus.stopped"
 RELOADED = "bus.reloaded"
 RELOAD_FAILED = "bus.reload-failed"
 UNEXPECTED = "bus.unexpected-error"
+RELEASED = "store.released"
+STORE_UNAVAILABLE = "store.unavailable"
 
 _ORDER = ("timestamp", "level", "event", "reference", "message", "delivery", "route", "target", "attempt", "code")
 

@@ -37,7 +37,9 @@ def test_every_failure_that_is_raised_has_a_text() -> None:
     wrong = []
     for path, source in SOURCES.items():
         for node in ast.walk(ast.parse(source)):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"Rejected", "Deferred"} and node.args):
+            if not (
+                isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"Rejected", "Deferred"} and node.args
+            ):
                 continue
             key = node.args[0]
             if isinstance(key, ast.Constant) and isinstance(key.value, str):

@@ -81,7 +81,7 @@ def _code_book(reading: Reading, library: Library, name: str) -> CodeBook:
 
 
 def check_keys(reading: Reading, keyring: Keyring, block: SiteBlock) -> None:
-    """The site's own keys must be there; every certificate in use must not have ended, and warns before it does."""
+    """The site's own keys must be there and not have ended; those that end soon, and partners' certificates that ended, are warnings."""
     own = own_keys(reading)
     for option, name in (("key", block.key), ("tls", block.tls)):
         if name not in own and (option, name) != ("tls", "none"):
@@ -106,7 +106,8 @@ def _check_expiry(reading: Reading, entry: KeyEntry, path: Path) -> None:
     now = reading.clock()
     what = f"key {entry.name!r}" if entry.kind == "own" else f"certificate {entry.subject!r} of {entry.partner!r}"
     if entry.not_after <= now:
-        reading.faults.add(path, f"{what} expired on {entry.not_after:%Y-%m-%d}; replace it")
+        # A partner's is refused at the door (5.7.5); it must not keep the bus from starting for everybody else.
+        reading.faults.add(path, f"{what} expired on {entry.not_after:%Y-%m-%d}; replace it", warning=entry.kind != "own")
     elif entry.not_after - now < EXPIRY_WARNING:
         days = (entry.not_after - now).days
         reading.faults.add(path, f"{what} expires {entry.not_after:%Y-%m-%d}, in {days} days", warning=True)
