@@ -53,9 +53,14 @@ _log = structlog.get_logger()
 
 @dataclass(slots=True)
 class _Lane:
-    """One target's claim loop: its work in flight, and the nudge that wakes it."""
+    """One target's claim loop: its work in flight, and the nudge that wakes it.
+
+    ``full``: the last claim took all there was room for, so there may be more; then every attempt that ends makes the lane look again.
+    (Otherwise it would only cost an empty transaction: what arrives nudges by itself, what falls due or is next of its key is polled.)
+    """
 
     target: str
+    full: bool = False
     nudge: asyncio.Event = field(default_factory=asyncio.Event)
     in_flight: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -215,14 +220,22 @@ class Engine:
         while not self._stopping:
             lane.nudge.clear()
             room = LANE_WIDTH - len(lane.in_flight)
-            works = await self._claim(lane.target, room) if room else ()
-            for work in works:
-                task = asyncio.create_task(self._attempt(work))
-                lane.in_flight.add(task)
-                task.add_done_callback(lane.in_flight.discard)
-                task.add_done_callback(lambda _task: lane.nudge.set())
-            if len(works) < room or not room:
-                await self._sleep(lane.nudge, POLL_SECONDS)
+            if room:
+                works = await self._claim(lane.target, room)
+                lane.full = len(works) == room
+                for work in works:
+                    self._start_attempt(lane, work)
+            await self._sleep(lane.nudge, POLL_SECONDS)
+
+    def _start_attempt(self, lane: _Lane, work: Work) -> None:
+        def ended(task: asyncio.Task[None]) -> None:
+            lane.in_flight.discard(task)
+            if lane.full:
+                lane.nudge.set()
+
+        task = asyncio.create_task(self._attempt(work))
+        lane.in_flight.add(task)
+        task.add_done_callback(ended)
 
     async def _claim(self, target: str, room: int) -> Sequence[Work]:
         try:

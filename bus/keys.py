@@ -120,11 +120,11 @@ class Keyring:
 
     def find(self, issuer: str, serial: int) -> tuple[bytes, ...]:
         """Certificates (DER) lying in a trust directory by issuer and serial number, for tokens that name no more than these."""
-        return tuple(der(one) for one in self._pinned if one.serial_number == serial and same_name(issuer, one.issuer))
+        return tuple(der(one) for one in self._lying if one.serial_number == serial and same_name(issuer, one.issuer))
 
     def find_ski(self, identifier: bytes) -> tuple[bytes, ...]:
         """Certificates (DER) lying in a trust directory by subject key identifier."""
-        return tuple(der(one) for one in self._pinned if _ski(one) == identifier)
+        return tuple(der(one) for one in self._lying if _ski(one) == identifier)
 
     def entries(self) -> tuple[KeyEntry, ...]:
         """Every certificate and revocation list, for ``govbus keys``."""
@@ -137,8 +137,9 @@ class Keyring:
         return frozenset({*(signer.certificate_der for signer in self.signers.values()), *(der(old) for old in self.retired)})
 
     @cached_property
-    def _pinned(self) -> tuple[x509.Certificate, ...]:
-        return tuple(certificate for trust in self.trusts.values() for certificate in trust.pinned)
+    def _lying(self) -> tuple[x509.Certificate, ...]:
+        """Authorities too: what ``openssl req -x509`` makes says that it is one, and signs for itself."""
+        return tuple(certificate for trust in self.trusts.values() for certificate in (*trust.pinned, *trust.anchors))
 
     def _identify(self, certificate: x509.Certificate, at: datetime) -> str:
         """Partners who pin the certificate go before those whose anchors would vouch for it; two of either kind are no answer."""
@@ -251,10 +252,11 @@ def _fault(path: Path, cause: Exception | str) -> Fault:
 
 
 def _ski(certificate: x509.Certificate) -> bytes:
+    """The identifier in the certificate; where it has none, the one that stacks compute (RFC 5280 section 4.2.1.2, method 1)."""
     try:
         return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
     except x509.ExtensionNotFound:
-        return b""
+        return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
 
 
 def _entry(name: str, kind: str, certificate: x509.Certificate, partner: str = "") -> KeyEntry:

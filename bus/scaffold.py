@@ -45,7 +45,11 @@ def create(directory: Path, now: datetime, environment: Mapping[str, str] | None
     copy_site(reference() / "routes.yaml", directory)
     declared = yaml.safe_load((directory / "routes.yaml").read_text(encoding="utf-8"))
     trusting = {name: name for name, partner in declared["partners"].items() if "trust" in partner}
-    pki.development(directory / "certs", organisation_name=declared["site"]["name"], partners=trusting, now=now)
+    certs = directory / "certs"
+    pki.development(certs, organisation_name=declared["site"]["name"], partners=trusting, now=now)
+    for partner in trusting:
+        # Beside its authority: a message may name its signer by issuer and serial number alone, and then the bus must know the certificate.
+        shutil.copy(certs / "development" / partner / "system.crt", certs / "trust" / partner / "system.crt")
     write_environment(directory, _SITE_ENV.format(secret=secrets.token_urlsafe(32)), environment or {})
     (directory / "data").mkdir(mode=0o750)
 

@@ -210,7 +210,7 @@ def _token(who: Identity, reference: str) -> str:
 
 
 def canonical(element: etree._Element) -> bytes:
-    return etree.tostring(element, method="c14n", exclusive=True, with_tail=False)
+    return etree.tostring(element, method="c14n", exclusive=True, with_comments=False, with_tail=False)
 
 
 def username_token(user: str, password: str, nonce: bytes, *, age: timedelta = timedelta(), digest: bool = True) -> str:
@@ -314,7 +314,7 @@ class Bus:
         try:
             channel.request(method, path, body, headers or {})
             response = channel.getresponse()
-            return Answer(response.status, dict(response.headers), response.read())
+            return Answer(response.status, {name.title(): value for name, value in response.headers.items()}, response.read())
         finally:
             channel.close()
 
