@@ -12,6 +12,7 @@ import signal
 import socket
 import ssl
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -193,6 +194,10 @@ class Daemon:
             await self._measure()
         except Exception as error:  # noqa: BLE001 - whatever the store raises, it is not well
             unwell["store"] = f"the store does not answer: {type(error).__name__}"
+        try:
+            _try_writing(self._root / "data")
+        except OSError as error:
+            unwell["data"] = f"data/ cannot be written: {error.strerror}"
         now = utc_now()
         for entry in self._loaded.site.keyring.entries():
             if entry.kind == "own" and entry.not_after <= now:
@@ -206,6 +211,12 @@ class Daemon:
             metrics.OLDEST.labels(gauge.target, gauge.state).set(gauge.age)
         for entry in self._loaded.site.keyring.entries():
             metrics.CERTIFICATE_DAYS.labels(entry.name).set((entry.not_after - utc_now()).total_seconds() / 86400)
+
+
+def _try_writing(directory: Path) -> None:
+    """One block, written and removed: a full or read-only disk can be read for a long time before anybody notices."""
+    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
+        file.write(bytes(4096))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -3,8 +3,11 @@
 A line never holds a body, a key, a password or a certificate: ids, names, codes, counts and reasons only.
 """
 
+import contextlib
+import io
 import logging
 import sys
+from typing import TextIO, cast
 
 import orjson
 import structlog
@@ -42,6 +45,21 @@ def _dumps(event: structlog.typing.EventDict, **_: object) -> str:
     return orjson.dumps(event, default=str).decode()
 
 
+class _Stderr(io.TextIOBase):
+    """Standard error, which may fail: a full disk under the log loses log lines, and neither a lane nor an answer."""
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be flushed; the rest stays in stderr's own, bounded, buffer."""
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
+
+
 def configure(level: str = "INFO") -> None:
     """Send structlog's and the standard library's logs (uvicorn, aiohttp, alembic) to stderr as JSON lines."""
     shared: list[structlog.typing.Processor] = [
@@ -53,10 +71,10 @@ def configure(level: str = "INFO") -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(_Stderr())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

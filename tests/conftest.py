@@ -1,5 +1,7 @@
 """What every area of the tests may use: a frozen clock, a fresh site with its own PKI, and the real daemon as a child process."""
 
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +16,17 @@ from sandbox.process import BusProcess
 def repository() -> Path:
     """The checkout."""
     return Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def xmlsec1() -> str:
+    """The xmlsec1 program, an oracle that shares no code with us. Missing, it skips the test; in CI it must be there."""
+    found = shutil.which("xmlsec1")
+    if found is None and os.environ.get("CI") == "true":
+        pytest.fail("xmlsec1 is not installed; .ci/run installs it")
+    if found is None:
+        pytest.skip("xmlsec1 is not installed (package xmlsec1)")
+    return found
 
 
 @pytest.fixture

@@ -112,7 +112,7 @@ def _document(components: Mapping[str, Component], json: bool) -> None:
         table(["option", "type", "default", "description"], [list(option.values()) for option in document["options"]])
 
 
-def schema() -> None:
+def schema(json: JsonOption = True) -> None:  # noqa: ARG001 - it is JSON either way; every command takes --json
     """Print the JSON Schema of routes.yaml, for editors."""
     emit(config.json_schema())
 

@@ -53,9 +53,11 @@ def _validate(library: Library, schema: str, normalised_by: str | None, tree: et
         if normalised_by is None:
             raise
         in_order = library.stylesheet(normalised_by)(copy.deepcopy(tree)).getroot()
-        if _content(in_order) != _content(tree):
-            # A stylesheet may mend values and leave out what it does not know; a gate that let that pass would check nothing.
+        lost, added = _content(tree) - _content(in_order), _content(in_order) - _content(tree)
+        if lost:
+            # It may mend values and leave out what it does not know; a gate that let that pass would check nothing.
             raise
+        _take_out(in_order, added)
         try:
             library.validate(schema, in_order)
         except Rejected as as_ordered:
@@ -65,8 +67,22 @@ def _validate(library: Library, schema: str, normalised_by: str | None, tree: et
 
 def _content(tree: etree._Element) -> Counter[tuple[str, str]]:
     """What the message says, in no order: each element that has text, by name."""
-    said = ((etree.QName(element).localname, (element.text or "").strip()) for element in tree.iter(etree.Element))
-    return Counter((name, text) for name, text in said if text)
+    return Counter(said for said in map(_said, tree.iter(etree.Element)) if said[1])
+
+
+def _said(element: etree._Element) -> tuple[str, str]:
+    return etree.QName(element).localname, (element.text or "").strip()
+
+
+def _take_out(tree: etree._Element, added: Counter[tuple[str, str]]) -> None:
+    """Remove what the stylesheet made up, and what is then empty: a default must not stand in for what is mandatory."""
+    for element in list(tree.iter(etree.Element)):
+        if added[_said(element)] > 0:
+            added[_said(element)] -= 1
+            empty = element
+            while (parent := empty.getparent()) is not None and not len(empty):
+                parent.remove(empty)
+                empty = parent
 
 
 def _places(error: Rejected) -> set[str]:

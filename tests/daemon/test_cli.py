@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,3 +127,23 @@ def test_sighup_reloads_and_a_broken_file_changes_nothing(make_site: Callable[..
     failed = reload(good.replace("validate:", "vallidate:", 1), "bus.reload-failed")
     assert "did you mean 'validate'" in str(failed["faults"])
     assert bus.stop() == 0
+
+
+def test_workers_share_one_socket_and_a_dead_one_is_replaced(make_site: Callable[..., Path], start: Callable[..., BusProcess]) -> None:
+    """`--workers 2` runs two processes over one socket; one that is killed is replaced, and SIGTERM ends all of them with exit code 0."""
+
+    def ready() -> set[int]:
+        return {int(str(line["pid"])) for line in bus.log_lines() if line["event"] == "bus.ready"}
+
+    def until(count: int) -> set[int]:
+        deadline = time.monotonic() + 30
+        while len(ready()) < count and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return ready()
+
+    bus = start(make_site(), workers=2)
+    first = until(2)
+    os.kill(min(first), signal.SIGKILL)
+    assert len(until(3)) == 3
+    assert bus.stop() == 0
+    assert [pid for pid in ready() if Path(f"/proc/{pid}").exists()] == []

@@ -16,6 +16,7 @@ from bus.message import KIND, KIND_OTHER
 from bus.signature import xades, xmldsig
 from bus.site import Site
 from bus.steps import authorize, enrich, sign, trace, transform, validate, verify, wiretap
+from sandbox import documents
 
 UNIT, OFFICE = "000.00.01.G14", "000.00.00.G22"
 
@@ -176,9 +177,9 @@ def test_verify_refuses_an_unsigned_and_a_changed_document(site: Site, tmp_path:
 
 def test_a_document_in_another_order_is_valid_where_a_stylesheet_can_order_it(site: Site) -> None:
     """The standard numbers DocumentId last, the schema wants it early: valid with `normalised-by`, its octets kept; invalid without."""
-    good = document(UNIT, OFFICE)
-    start, end = good.index(b"<DocumentId>"), good.index(b"</DocumentId>") + len(b"</DocumentId>")
-    moved = (good[:start] + good[end:]).replace(b"</MessageHeader>", good[start:end] + b"</MessageHeader>", 1)
+    good = documents.make(size=5_000)
+    start, end = good.index(b"<edXML:DocumentId>"), good.index(b"</edXML:DocumentId>") + len(b"</edXML:DocumentId>")
+    moved = (good[:start] + good[end:]).replace(b"</edXML:MessageHeader>", good[start:end] + b"</edXML:MessageHeader>", 1)
     schema = {"schema": "edxml/v1/document.xsd"}
     with pytest.raises(Rejected, match=r"5\.6\.3"):
         step(validate, site, **schema)(exchange(moved))

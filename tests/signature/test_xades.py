@@ -24,8 +24,8 @@ XADES = "http://uri.etsi.org/01903/v1.3.2#"
 DS = "{http://www.w3.org/2000/09/xmldsig#}"
 
 
-def xmlsec1(file: Path, authority: Path) -> bool:
-    command = ["xmlsec1", "--verify", "--trusted-pem", str(authority), "--id-attr:Id", f"{XADES}:SignedProperties", str(file)]
+def accepts(xmlsec1: str, file: Path, authority: Path) -> bool:
+    command = [xmlsec1, "--verify", "--trusted-pem", str(authority), "--id-attr:Id", f"{XADES}:SignedProperties", str(file)]
     return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
 
 
@@ -84,13 +84,13 @@ def test_signing_changes_nothing_around_the_signature(world):
 
 
 @pytest.mark.parametrize("kind", ["partner", "partner_ec"])
-def test_libxmlsec_verifies_ours_and_refuses_a_change(world, tmp_path, kind):
+def test_libxmlsec_verifies_ours_and_refuses_a_change(world, tmp_path, kind, xmlsec1):
     """The reference implementation of XML signatures accepts what we sign, both references, and refuses it changed."""
     good, bad = tmp_path / "good.xml", tmp_path / "bad.xml"
     signed = xades.sign(DOCUMENT, getattr(world, kind), world.now)
     good.write_bytes(signed)
     bad.write_bytes(signed.replace(b"<xades:SigningTime>2026", b"<xades:SigningTime>2025"))
-    assert [xmlsec1(good, world.partners_home / "ca.crt"), xmlsec1(bad, world.partners_home / "ca.crt")] == [True, False]
+    assert [accepts(xmlsec1, file, world.partners_home / "ca.crt") for file in (good, bad)] == [True, False]
 
 
 def test_signxml_verifies_ours(world):
