@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lxml import etree
 
-from bus import pki
+from bus import pki, xmlio
 from bus.errors import Rejected
 from bus.evidence import Evidence, write
 from bus.keys import Keyring
@@ -69,6 +71,13 @@ def test_texts_survive_whatever_they_hold(evidence: Evidence, changed: dict[str,
     """Markup, white space and line ends of a partner's words come back as they were."""
     receipt = replace(RECEIPT, **changed)
     assert evidence.read(evidence.seal(receipt)) == receipt
+
+
+@given(*[st.text().map(legible)] * 3)
+def test_a_receipt_is_written_in_canonical_form(document_id: str, vi: str, en: str) -> None:
+    """Whatever its texts hold, the octets that are sealed are the receipt's exclusive C14N."""
+    written = write(replace(RECEIPT, document_id=document_id, reasons={"vi": vi, "en": en}))
+    assert written == xmlio.canonicalize(xmlio.parse(written))
 
 
 def test_a_receipt_changed_anywhere_is_refused(evidence: Evidence) -> None:

@@ -1,5 +1,6 @@
-"""One daemon for the whole folder, on a site as an integrator would have changed it: own certificates, a revocation list, more endpoints."""
+"""One daemon for the folder, on a site as an integrator would have changed it: own certificates, a revocation list, more endpoints."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,10 +8,9 @@ import pytest
 from black_box import Bus, Identity, authority, govbus, identity, revocation_list
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
+from parties import PASSWORD
 
 from sandbox.process import BusProcess
-
-PASSWORD = "mật khẩu thử"
 
 _ENDPOINTS = """\
 endpoints:
@@ -21,8 +21,8 @@ endpoints:
 """
 _ROUTES = """\
 routes:
-  - {name: password-documents, from: by-password, gate: [{authorize: {sender: From/OrganId}}], to: [{unit-inbox: To/OrganId}], receipts: unit-inbox}
-  - {name: tls-documents, from: by-tls, gate: [{authorize: {sender: From/OrganId}}], to: [{unit-inbox: To/OrganId}], receipts: unit-inbox}
+  - {name: by-password-in, from: by-password, gate: [authorize: {sender: From/OrganId}], to: [unit-inbox: To/OrganId], receipts: unit-inbox}
+  - {name: by-tls-in, from: by-tls, gate: [authorize: {sender: From/OrganId}], to: [unit-inbox: To/OrganId], receipts: unit-inbox}
 """
 
 
@@ -63,13 +63,13 @@ def arrange(site: Path) -> dict[str, Identity]:
 
 @pytest.fixture(scope="session")
 def new_site(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Path]:
-    """Makes a site with `govbus init`."""
+    """Makes sites: one with `govbus init`, which takes a while, and copies of it."""
+    fresh = tmp_path_factory.mktemp("fresh") / "site"
+    done = govbus("init", fresh)
+    assert done.returncode == 0, done.stdout + done.stderr
 
     def make() -> Path:
-        site = tmp_path_factory.mktemp("acceptance") / "site"
-        done = govbus("init", site)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return site
+        return shutil.copytree(fresh, tmp_path_factory.mktemp("acceptance") / "site")
 
     return make
 

@@ -55,6 +55,14 @@ def test_trace_leaves_alone_what_is_no_document(site: Site) -> None:
     assert step(trace, site)(other) == other
 
 
+def test_messages_with_the_same_octets_share_one_tree(site: Site) -> None:
+    """A body read at the door is not parsed again on its next hop; who wants to change a tree gets one of its own."""
+    body = document(UNIT, OFFICE)
+    here, there = exchange(body).message, exchange(bytes(bytearray(body))).message
+    assert here.tree is there.tree
+    assert len({here.tree, here.own_tree(), there.own_tree(), exchange(body).message.own_tree()}) == 4
+
+
 def test_transform_does_not_change_the_tree_it_was_given(site: Site) -> None:
     """The message is read-only: the same tree serves the next step, even for a stylesheet that strips white space."""
     before = exchange(document(UNIT, OFFICE))

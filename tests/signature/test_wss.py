@@ -56,6 +56,29 @@ def test_round_trip(world, soap, header, signer):
     assert (verified.octets, verified.identity, verified.signed_at) == (canonicalize(parse(signed)[-1]), "partner-agency", world.now)
 
 
+PAYLOADS = {
+    "canonical": ('<a xmlns="urn:a" type="xsd:string">đ &amp; &lt;s:Body&gt;<b></b></a>', True),
+    "not canonical": ("<a type='x' b=\"1\"><![CDATA[đ]]><b/></a>", False),
+    "repeats the envelope's namespace": (f'<q:a xmlns:q="urn:q"><soap:Body xmlns:soap="{SOAP11}"></soap:Body></q:a>', True),
+    "repeats wsu": (f'<a><b xmlns:wsu="{WSU}" wsu:Id="b"></b></a>', True),
+    "uses the envelope's own prefix": ("<soap:Fault><faultcode>soap:Client</faultcode></soap:Fault>", False),
+}
+
+
+@pytest.mark.parametrize("soap", SOAP_ENVELOPES)
+@pytest.mark.parametrize("payload", PAYLOADS)
+def test_a_new_envelope_is_signed_as_it_is_written(world, soap, payload):
+    """Whatever the payload repeats, the Body's octets are its canonical form, and we and libxmlsec verify it, WS-Addressing beside it."""
+    text, canonical = PAYLOADS[payload]
+    to = b'<w:To xmlns:w="http://www.w3.org/2005/08/addressing">x</w:To>'
+    signed = wss.enclose(soap, text.encode(), world.partner, world.now, headers=to, canonical=canonical)
+    verified = verify(world, signed)
+    assert (verified.identity, verified.octets) == ("partner-agency", canonicalize(parse(signed)[-1]))
+    assert verified.octets in signed
+    assert parse(signed)[0][1].text == "x"
+    zeep_signature.verify_envelope(etree.fromstring(signed), str(world.partners_home / "system.crt"))
+
+
 @pytest.mark.parametrize("ns", ['xmlns:u="urn:u"', 'xmlns:wsu="urn:other"', f'xmlns:u="{WSU}"', f'xmlns:wsu="{WSU}"'])
 def test_signing_keeps_every_namespace(world, ns):
     """Whatever the prefixes are, the signature holds, and declarations that only QNames in content use are still there."""

@@ -81,6 +81,7 @@ def test_signing_changes_nothing_around_the_signature(world):
     signed = xades.sign(DOCUMENT, world.partner, world.now)
     start, end = signed.index(b"<ds:Signature "), signed.index(b"</ds:Signature>") + len(b"</ds:Signature>")
     assert signed[:start] + signed[end:] == canonicalize(parse(DOCUMENT))
+    assert signed == canonicalize(parse(signed))
 
 
 @pytest.mark.parametrize("kind", ["partner", "partner_ec"])

@@ -98,7 +98,7 @@ def test_headers_that_must_be_understood_are_or_the_message_is_refused(version: 
     soap.check_understood(soap.read(plain(version, header=fine), version.media_type), {SECURITY})
     with pytest.raises(Rejected) as raised:
         soap.check_understood(soap.read(plain(version, header=f"<e:Header>{other.format('')}</e:Header>"), version.media_type), {SECURITY})
-    fault = soap.fault(version, raised.value, "r")
+    fault = soap.envelope(version, soap.fault(version, raised.value, "r"))
     assert b">soap:MustUnderstand<" in fault
 
 
@@ -128,7 +128,7 @@ def test_a_fault_says_whose_mistake_it_is_in_both_languages(
     version: Version, error: Rejected | Deferred, transient: bool, status: int
 ) -> None:
     """Code, reasons, place and reference; well-formed whatever the message quotes; HTTP 500 in SOAP 1.1 always."""
-    reply = soap.read(soap.fault(version, error, "abc"), version.media_type)
+    reply = soap.read(soap.envelope(version, soap.fault(version, error, "abc")), version.media_type)
     detail = reply.payload.find(f".//{{{soap.FAULT_NAMESPACE}}}Fault")
     assert detail is not None
     assert (detail[0].text, detail[-1].text) == (error.code, "abc")

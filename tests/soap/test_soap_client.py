@@ -213,6 +213,18 @@ async def test_a_document_pushed_to_another_bus_comes_back_with_its_receipt(
     assert (again.digest, len(await _waiting(partner))) == (first.digest, 1)
 
 
+@pytest.mark.parametrize("namespace", ["urn:govbus:exchange:v1", SOAP_11.namespace])
+@pytest.mark.parametrize("prefix", ["x", "soap"])
+async def test_a_document_may_repeat_what_its_envelope_declares(
+    agency: Callable[[str], Adapter], serve: Serve, partner: Rig, prefix: str, namespace: str
+) -> None:
+    """The signature holds, and what arrives is what left, whether or not the envelope has the same prefix and namespace in scope."""
+    foreign = f'<edXML:edXMLBody><{prefix}:y xmlns:{prefix}="{namespace}"></{prefix}:y>'
+    body = document().replace(b"<edXML:edXMLBody>", foreign.encode())
+    sent = await agency(await serve(door_of(partner))).send(message(body))
+    assert sent.digest == hashlib.sha256(body).hexdigest()
+
+
 async def _waiting(partner: Rig) -> list[Pending]:
     async def waiting() -> list[Pending]:
         return list(await partner.engine.pending("other", 10))

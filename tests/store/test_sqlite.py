@@ -85,7 +85,9 @@ class TestSqlite(StoreContract):
         await self.store.known("unit-documents", "unit-1")
         assert (self.store.next_due("a"), self.store.targets_with_work()) == (None, [])
         with sqlite3.connect(tmp_path / "bus.db") as connection:
-            plans = {sql: _plan(connection, sql, given) for sql, given in seen if sql.startswith(("SELECT", "UPDATE"))}
+            plans = {
+                sql: _plan(connection, sql, given) for sql, given in seen if sql.startswith(("SELECT", "UPDATE", "INSERT INTO deliveries"))
+            }
         assert len(plans) > 20
         assert [
             f"{plan} <- {sql}" for sql, plan in plans.items() if "SCAN" in plan or ("TEMP" in plan and sql.startswith("SELECT deliveries"))
