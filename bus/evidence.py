@@ -25,8 +25,8 @@ from bus.signature import xades
 NAMESPACE = "urn:govbus:receipt:v1"
 
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
-#: A carriage return written as itself would be read back as a line feed (XML 1.0, section 2.11).
-_ESCAPES = {"\r": "&#13;"}
+#: A carriage return written as itself would be read back as a line feed (XML 1.0, section 2.11); this is its canonical form.
+_ESCAPES = {"\r": "&#xD;"}
 #: Elements of a receipt in the schema's order, with the field each one holds; reasons and DocumentId are treated apart.
 _BEFORE_REASONS = (("Sender", "sender"), ("Recipient", "recipient"), ("Status", "status"), ("Code", "code"))
 
@@ -41,7 +41,7 @@ class Evidence:
 
     def seal(self, receipt: Receipt) -> bytes:
         """The receipt as signed XML."""
-        return xades.sign(write(receipt), self.signer, self.clock())
+        return xades.sign_canonical(write(receipt), self.signer, self.clock())
 
     def read(self, xml: bytes) -> Receipt:
         """The receipt that these octets prove. Raises Rejected."""
@@ -55,7 +55,7 @@ class Evidence:
 
 
 def write(receipt: Receipt) -> bytes:
-    """The receipt as XML, not signed yet."""
+    """The receipt as XML, not signed yet, in canonical form (Exclusive XML Canonicalization 1.0): its texts are ``legible``."""
     parts = [_element("ReceiptId", receipt.id), _element("MessageId", receipt.message_id)]
     if receipt.document_id:
         parts.append(_element("DocumentId", receipt.document_id))

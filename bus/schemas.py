@@ -29,6 +29,9 @@ MOST_QUOTED = 60
 _BASE = "library://schemas/"
 _STRIP_NAMESPACE = re.compile(r"\{[^{}' ]*[:/][^{}' ]*\}")
 
+#: libxml2's and libxslt's compilers share state: two threads compiling at once fail at random.
+_COMPILING = threading.Lock()
+
 T = TypeVar("T")
 
 
@@ -84,7 +87,8 @@ class Library:
         if key not in cache:
             data = self.read(name)
             try:
-                cache[key] = compiler(self._tree(name, data))
+                with _COMPILING:
+                    cache[key] = compiler(self._tree(name, data))
             except etree.LxmlError as error:
                 raise ValueError(f"{kind} {name!r} does not compile: {_why(error)}") from error
             except OSError as error:

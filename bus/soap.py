@@ -145,8 +145,8 @@ def reply_headers(request: Envelope | None, action: str = _FAULT_ACTION) -> byte
     return "".join(f'<wsa:{name} xmlns:wsa="{ADDRESSING}">{text(value)}</wsa:{name}>' for name, value in values.items() if value).encode()
 
 
-def fault(version: Version, error: BusError, reference: str, headers: bytes = b"") -> bytes:
-    """The fault for ``error``; ``reference`` is what an operator finds it by."""
+def fault(version: Version, error: BusError, reference: str) -> bytes:
+    """The Body's element for ``error``, in the prefix ``soap`` of our envelopes; ``reference`` is what an operator finds it by."""
     ours = isinstance(error, Deferred)
     code = _PRESCRIBED.get(error.key, version.server if ours else version.client)
     at = f"<f:At>{text(error.at)}</f:At>" if error.at else ""
@@ -155,7 +155,7 @@ def fault(version: Version, error: BusError, reference: str, headers: bytes = b"
         f'<f:Fault xmlns:f="{FAULT_NAMESPACE}"><f:Code>{error.code}</f:Code>{reasons}{at}'
         f"<f:Reference>{text(reference)}</f:Reference></f:Fault>"
     )
-    return envelope(version, _FAULTS[version.name](code, error, detail).encode(), headers)
+    return _FAULTS[version.name](code, error, detail).encode()
 
 
 def fault_status(version: Version, error: BusError) -> int:
@@ -187,8 +187,8 @@ def raise_fault(reply: Envelope, target: str, retry_after: float | None = None) 
 
 
 def text(value: str) -> str:
-    """Escaped character data. What XML cannot hold becomes U+FFFD: an error message may quote anything."""
-    return escape(_ILLEGAL.sub("\ufffd", value), {"\r": "&#13;"})
+    """Character data, escaped as canonical form has it. What XML cannot hold becomes U+FFFD: an error message may quote anything."""
+    return escape(_ILLEGAL.sub("\ufffd", value), {"\r": "&#xD;"})
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ def of(message: Message, site: Site) -> etree._Element:
     return _view(message.tree, site.organisations.aliases)
 
 
-# The routes of one endpoint, the gate and the router ask one message in turn: the latest view serves them all. One only: it holds its tree.
-@lru_cache(maxsize=1)
+# The routes of one endpoint, the gate and the router ask one message in turn, and its next hop asks it again: of a small body the tree is
+# the same then (``Message.tree``). Few only: each holds its tree.
+@lru_cache(maxsize=16)
 def _view(tree: etree._Element, aliases: Callable[[str], Iterable[str]]) -> etree._Element:
     try:
         return edxml.view(tree, aliases)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pybase64
@@ -66,18 +67,19 @@ class Adapter:
             raise Deferred("endpoint-missing", endpoint=self.name)
         if self._options.payload == "literal":
             payload = await offload(len(message.body), xmlio.canonicalize, message.tree)
-            reply = await self._client.call(payload, self._options.action)
+            reply = await self._client.call(payload, self._options.action, canonical=True)
             return Sent(hashlib.sha256(payload).hexdigest(), reply.octets)
-        payload, digest = await offload(len(message.body), _send_document, message)
-        reply = await self._client.call(payload, payloads.action("SendDocument"))
-        await offload(len(reply.octets), self._check_receipt, reply.envelope.payload, message.id, digest)
-        return Sent(digest, reply.octets)
+        request = await offload(len(message.body), _send_document, message)
+        reply = await self._client.call(request.payload, payloads.action("SendDocument"), canonical=request.canonical)
+        await offload(len(reply.octets), self._check_receipt, reply.envelope.payload, message.id, request.digest)
+        return Sent(request.digest, reply.octets)
 
     def _check_receipt(self, payload: etree._Element, message_id: str, digest: str) -> None:
         """The reply must hold one receipt, sealed by the partner, that says it has exactly what we sent."""
         try:
-            (octets,) = payloads.receipts(payload)
-            sealed = xades.verify(octets, lambda certificate: self._site.keyring.identify(certificate, self._site.clock()))
+            sealed = xades.verify_tree(
+                payloads.only_receipt(payload), lambda certificate: self._site.keyring.identify(certificate, self._site.clock())
+            )
             receipt = xmlio.parse(sealed.octets)
         except (Rejected, ValueError) as error:
             raise self._nonsense(f"no valid receipt: {error}") from error
@@ -91,13 +93,23 @@ class Adapter:
         return Deferred("partner-error", target=self.name, detail=detail)
 
 
-def _send_document(message: Message) -> tuple[bytes, str]:
-    """The SendDocument payload, and the digest of what the partner will have received."""
-    if _is_edxml(message):
-        document = xmlio.canonicalize(message.tree)
-        before, after = payloads.send_document(message.id)
-        return b"".join((before, document, after)), hashlib.sha256(document).hexdigest()
-    return payloads.send_content(message.id, pybase64.b64encode(message.body)), message.digest
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A SendDocument request, whether it is ``canonical``, and the ``digest`` of what the partner will have received."""
+
+    payload: bytes
+    canonical: bool
+    digest: str
+
+
+def _send_document(message: Message) -> _Request:
+    if not _is_edxml(message):
+        return _Request(payloads.send_content(message.id, pybase64.b64encode(message.body)), canonical=True, digest=message.digest)
+    document = xmlio.canonicalize(message.tree)
+    before, after = payloads.send_document(message.id)
+    # In canonical form the document would leave out a declaration of ours that it repeats.
+    canonical = payloads.DECLARATION not in document
+    return _Request(b"".join((before, document, after)), canonical, hashlib.sha256(document).hexdigest())
 
 
 def _is_edxml(message: Message) -> bool:

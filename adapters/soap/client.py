@@ -87,9 +87,9 @@ class Client:
         self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds())
         self._session: aiohttp.ClientSession | None = None
 
-    async def call(self, payload: bytes, action: str, attachment: Attachment | None = None) -> Reply:
-        """Send ``payload`` as the Body's one element, and return the partner's proved reply."""
-        content_type, body = await offload(len(payload), self._packed, payload, action, attachment)
+    async def call(self, payload: bytes, action: str, attachment: Attachment | None = None, *, canonical: bool = False) -> Reply:
+        """Send ``payload`` as the Body's one element, and return the partner's proved reply. ``canonical``: as ``wss.enclose`` says."""
+        content_type, body = await offload(len(payload), self._packed, payload, action, attachment, canonical=canonical)
         headers = {"Content-Type": content_type}
         if self._version is soap.SOAP_11:
             headers["SOAPAction"] = f'"{action}"'
@@ -109,10 +109,12 @@ class Client:
 
     # --- the request ------------------------------------------------------------------------------------------------
 
-    def _packed(self, payload: bytes, action: str, attachment: Attachment | None) -> tuple[str, bytes]:
-        data = soap.envelope(self._version, payload)
-        if self._identity.signer:
-            data = wss.sign(data, self._identity.signer, self._clock())
+    def _packed(self, payload: bytes, action: str, attachment: Attachment | None, *, canonical: bool) -> tuple[str, bytes]:
+        signer = self._identity.signer
+        if signer:
+            data = wss.enclose(self._version.namespace, payload, signer, self._clock(), canonical=canonical)
+        else:
+            data = soap.envelope(self._version, payload)
         media_type = self._version.media_type
         parameter = f'; action="{action}"' if self._version is soap.SOAP_12 and action else ""
         if attachment is None:

@@ -23,7 +23,7 @@ from bus.message import CONTENT_TYPE, SENDER, SENDER_MESSAGE_ID, Message
 from bus.offload import offload
 from bus.signature import wss
 from bus.site import Site
-from bus.soap import Envelope
+from bus.soap import Envelope, Version
 
 #: Mailbox entries in one listing: when the caller does not say, and at most.
 _DEFAULT_LISTING = 100
@@ -44,9 +44,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An operation's answer; ``content`` and its base64 ``encoded`` where a part of it may travel by MTOM."""
+    """An operation's answer; ``content`` and its base64 ``encoded`` where a part of it may travel by MTOM.
+
+    ``canonical``: as ``wss.enclose`` says; worth knowing of a payload that may be large.
+    """
 
     payload: bytes
+    canonical: bool = False
     content: bytes = b""
     encoded: bytes = b""
 
@@ -118,7 +122,8 @@ class Door:
         size = len(call.parameters.elements["Content"].text or "") if "Content" in call.parameters.elements else 0
         message = await offload(size, _message, call)
         answer = await self.bus.accept(self._name, message)
-        return Reply(payloads.receipts_reply("SendDocument", [answer.xml]))
+        # A receipt that was sealed now is canonical; one out of the store may be of an older version's making.
+        return Reply(payloads.receipts_reply("SendDocument", [answer.xml]), canonical=not answer.duplicate)
 
     async def _pending(self, call: Call) -> Reply:
         organ = call.parameters.required("OrganId")
@@ -131,7 +136,7 @@ class Door:
     async def _document(self, call: Call) -> Reply:
         fetched = await self.bus.fetch(call.partner, call.parameters.required("MessageId"))
         encoded = pybase64.b64encode(fetched.body)
-        return Reply(payloads.document_reply(encoded, fetched.digest), fetched.body, encoded)
+        return Reply(payloads.document_reply(encoded, fetched.digest), canonical=True, content=fetched.body, encoded=encoded)
 
     async def _confirm(self, call: Call) -> Reply:
         message_id, status = call.parameters.required("MessageId"), call.parameters.required("Status")
@@ -153,7 +158,7 @@ class Door:
     def _answer(self, request: Envelope, caller: Caller, operation: str, reply: Reply, by_mtom: bool) -> Response:
         version = request.version
         headers = soap.reply_headers(request, f"{payloads.action(operation)}Response")
-        data = self._signed(soap.envelope(version, reply.payload, headers), wanted=caller.signs)
+        data = self._enclosed(version, reply, headers, sign=caller.signs)
         if not by_mtom:
             return Response(200, f"{version.media_type}; charset=utf-8", data)
         # The signature stands over the inlined form, so the part is taken out after signing.
@@ -162,18 +167,21 @@ class Door:
         content_type, package = mime.package(root, root_type, version.media_type, {_PART: reply.content})
         return Response(200, content_type, package)
 
-    def _signed(self, data: bytes, *, wanted: bool) -> bytes:
-        return wss.sign(data, self._signer, self._site.clock()) if wanted and self._signer else data
+    def _enclosed(self, version: Version, reply: Reply, headers: bytes, *, sign: bool) -> bytes:
+        if not sign or not self._signer:
+            return soap.envelope(version, reply.payload, headers)
+        return wss.enclose(version.namespace, reply.payload, self._signer, self._site.clock(), headers=headers, canonical=reply.canonical)
 
     async def _refused(self, request: Request, envelope: Envelope | None, caller: Caller | None, error: Exception) -> Response:
         digest = hashlib.sha256(request.body).hexdigest()
         reference = await self.bus.refuse(self._name, caller.partner if caller else "", error, digest)
         failure = error if isinstance(error, BusError) else Deferred("bus-error", reference=reference)
         version = envelope.version if envelope else soap.guess_version(request.headers.get("content-type", ""))
-        data = soap.fault(version, failure, reference, soap.reply_headers(envelope))
         signs = caller.signs if caller else envelope is not None and carries_signature(envelope)
+        fault = Reply(soap.fault(version, failure, reference))
+        data = self._enclosed(version, fault, soap.reply_headers(envelope), sign=signs)
         status, media_type = soap.fault_status(version, failure), f"{version.media_type}; charset=utf-8"
-        return Response(status, media_type, self._signed(data, wanted=signs), _retry_after(failure))
+        return Response(status, media_type, data, _retry_after(failure))
 
 
 def _read(request: Request) -> Envelope:

@@ -7,6 +7,7 @@ Raises Rejected ``soap-invalid`` for a payload that does not fit the contract, w
 """
 
 import binascii
+import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from bus.organisations import Organisation
 from bus.soap import text
 
 NAMESPACE = "urn:govbus:exchange:v1"
+#: The one namespace declaration that our payloads are written with, on their outermost element.
+DECLARATION = f'xmlns:x="{NAMESPACE}"'.encode()
 RECEIPT = "{urn:govbus:receipt:v1}Receipt"
 #: Far more than anyone means, far less than int() would take seconds for.
 _NUMBER = re.compile(r"[0-9]{1,18}")
@@ -201,7 +204,13 @@ def send_content(message_id: str, encoded: bytes) -> bytes:
 
 def receipts(payload: etree._Element) -> list[bytes]:
     """The signed receipts in a reply, each in its canonical form, which is what its signature is made over."""
-    return [xmlio.canonicalize(receipt) for receipt in payload if receipt.tag == RECEIPT]
+    return [xmlio.canonicalize(receipt) for receipt in payload.iterchildren(RECEIPT)]
+
+
+def only_receipt(payload: etree._Element) -> etree._Element:
+    """The one signed receipt in a reply, as a document of its own. Raises ValueError where there is not exactly one."""
+    (receipt,) = payload.iterchildren(RECEIPT)
+    return copy.deepcopy(receipt)
 
 
 def pending(payload: etree._Element) -> list[Pending]:
@@ -253,7 +262,7 @@ def misfit(detail: str, at: str) -> Rejected:
 
 def _wrapped(name: str, content: bytes) -> bytes:
     tag = name.encode()
-    return b"".join((b"<x:", tag, b' xmlns:x="', NAMESPACE.encode(), b'">', content, b"</x:", tag, b">"))
+    return b"".join((b"<x:", tag, b" ", DECLARATION, b">", content, b"</x:", tag, b">"))
 
 
 def _element(name: str, value: str) -> str:

@@ -12,6 +12,7 @@ A status carries no trace list and is returned as it is. Raises what ``parse`` a
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 
 from lxml import etree
 
@@ -87,8 +88,15 @@ _DEEPEST = 5
 
 
 def _tag(token: re.Match[bytes]) -> _Tag:
-    written = token[2].decode("utf-8", "replace")
-    return _Tag(written, standard_name(written.rpartition(":")[2]), token.start(), token.end(), token[3][-1:] == b"/")
+    written, name = _names(token[2])
+    return _Tag(written, name, token.start(), token.end(), token[3][-1:] == b"/")
+
+
+@lru_cache(maxsize=512)
+def _names(qualified: bytes) -> tuple[str, str]:
+    """A tag's name as written, and its standard local name."""
+    written = qualified.decode("utf-8", "replace")
+    return written, standard_name(written.rpartition(":")[2])
 
 
 def _walk(body: bytes) -> _Walk | None:

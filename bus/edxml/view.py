@@ -101,7 +101,7 @@ def _copy_children(source: etree._Element, target: etree._Element, aliases: Alia
         if len(element):
             _copy_children(element, copy, aliases)
             continue
-        copy.text = unicodedata.normalize("NFC", text(element))
+        copy.text = value = unicodedata.normalize("NFC", text(element))
         if name == "OrganId":
-            for code in aliases(copy.text):
+            for code in aliases(value):
                 etree.SubElement(target, name).text = code

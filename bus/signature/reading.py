@@ -7,7 +7,6 @@ Raises Rejected: ``signature-invalid`` or ``algorithm-refused``.
 Standards: XML Signature 1.1 sections 4 and 6; XML Signature Best Practices (references before content, no transforms but these).
 """
 
-import base64
 import binascii
 import hashlib
 import hmac
@@ -15,6 +14,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import lru_cache
 
+import pybase64
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -145,7 +145,7 @@ def decoded(element: etree._Element) -> bytes:
     """The element's base64 content; white space is allowed, anything else that is not base64 is not."""
     text = "".join((element.text or "").split())
     try:
-        octets = base64.b64decode(text.encode(), validate=True)
+        octets = pybase64.b64decode(text.encode(), validate=True)
     except (binascii.Error, ValueError):
         octets = b""
     if not octets or len(element):

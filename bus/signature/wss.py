@@ -1,7 +1,10 @@
 """WS-Security: the Body and Timestamp of a SOAP envelope, signed by an X.509 token. SOAP 1.1 and 1.2.
 
 ``sign`` promises a Security header with Timestamp, BinarySecurityToken and a Signature over Body and Timestamp; everything else of the
-envelope keeps its octets. ``verify`` promises that *the* Body of *the* Envelope and *the* Timestamp of *the* Security header are covered,
+envelope keeps its octets. ``enclose`` promises the same for a payload that has no envelope yet: it writes one whose Body is canonical as
+it stands, so that nothing is parsed or serialised for the signature.
+
+``verify`` promises that *the* Body of *the* Envelope and *the* Timestamp of *the* Security header are covered,
 by element identity and never by name or Id alone, that every reference was used, and that the time is now.
 
 Raises Rejected: ``security-missing``, ``signature-invalid``, ``algorithm-refused``, ``timestamp-stale``, and what ``identify`` raises.
@@ -41,6 +44,12 @@ _TOKEN_REFERENCE = (
     f'<wsse:SecurityTokenReference xmlns:wsse="{WSSE}"><wsse:Reference' + ' URI="#X509-{id}" '
     f'ValueType="{X509_TOKEN}X509v3"></wsse:Reference></wsse:SecurityTokenReference>'
 )
+#: An envelope of ours: its Body declares what it uses itself, in canonical order, so its octets here are its exclusive C14N.
+_HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<soap:Envelope xmlns:soap="{soap}"><soap:Header>{security}'
+_BODY = f'<soap:Body xmlns:soap="{{soap}}" xmlns:wsu="{WSU}" wsu:Id="Body-{{id}}">'
+_BODY_END = b"</soap:Body>"
+#: The first octets of a payload, its MessageId among them, tell one envelope from another: Ids need no more than to be unforeseeable.
+_DISTINCT = 1024
 # So that a tree's wsu:Id is written with the prefix that everybody writes.
 etree.register_namespace("wsu", WSU)
 
@@ -71,12 +80,27 @@ def sign(envelope: bytes, signer: Signer, now: datetime, *, lifetime: timedelta 
     identifier = hashlib.sha256(envelope + written(now).encode()).hexdigest()[:32]
     if parts.body.get(_WSU_ID) is None:
         parts.body.set(_WSU_ID, f"Body-{identifier}")
-    security = _security(parts, signer, identifier, now, lifetime)
+    body = reference(f"#{parts.body.get(_WSU_ID)}", canonicalize(parts.body))
+    security = _security(parts.soap, body, signer, identifier, now, lifetime).encode()
     if parts.header is None:
         root.insert(0, etree.Element(f"{{{parts.soap}}}Header"))
     # As text, so that no namespace declaration of what was signed is moved; the parser dropped every other comment.
     root[0].insert(0, etree.Comment("security"))
     return etree.tostring(root, encoding="UTF-8").replace(b"<!--security-->", security, 1)
+
+
+def enclose(soap: str, payload: bytes, signer: Signer, now: datetime, *, headers: bytes = b"", canonical: bool = False) -> bytes:
+    """A new envelope of that SOAP version's namespace, signed, around ``payload``; ``headers`` come after the Security header.
+
+    ``canonical``: ``payload`` is known to be the exclusive C14N of its one element, as a document of its own.
+    """
+    identifier = hashlib.sha256(written(now).encode() + payload[:_DISTINCT]).hexdigest()[:32]
+    body = b"".join((_BODY.format(soap=soap, id=identifier).encode(), payload, _BODY_END))
+    if not canonical or _redeclares(payload, soap):
+        body = canonicalize(parse(body))
+    security = _security(soap, reference(f"#Body-{identifier}", body), signer, identifier, now, LIFETIME)
+    head = _HEAD.format(soap=soap, security=security).encode()
+    return b"".join((head, headers, b"</soap:Header>", body, b"</soap:Envelope>"))
 
 
 def verify(
@@ -213,13 +237,15 @@ def _time(timestamp: etree._Element, name: str) -> datetime | None:
         raise Rejected("timestamp-stale", check=f"{name}: {error}") from None
 
 
-def _security(parts: Parts, signer: Signer, identifier: str, now: datetime, lifetime: timedelta) -> bytes:
-    """The Security header's text. Timestamp and SignedInfo are canonical as they stand; only the Body is canonicalised."""
+def _redeclares(octets: bytes, soap: str) -> bool:
+    """Whether a declaration that our Body makes may stand in ``octets`` again, where canonical form would leave it out."""
+    return any(f'xmlns:{prefix}="{uri}"'.encode() in octets for prefix, uri in (("soap", soap), ("wsu", WSU)))
+
+
+def _security(soap: str, body: str, signer: Signer, identifier: str, now: datetime, lifetime: timedelta) -> str:
+    """The Security header's text; ``body``: the reference to the Body. Timestamp and SignedInfo are canonical as they stand."""
     timestamp = _TIMESTAMP.format(id=identifier, created=written(now), expires=written(now + lifetime))
-    references = [
-        reference(f"#TS-{identifier}", timestamp.encode()),
-        reference(f"#{parts.body.get(_WSU_ID)}", canonicalize(parts.body)),
-    ]
+    references = [reference(f"#TS-{identifier}", timestamp.encode()), body]
     signed = signature(signer, references, _TOKEN_REFERENCE.format(id=identifier)).decode()
     token = encoded(signer.certificate_der)
-    return _SECURITY.format(soap=parts.soap, timestamp=timestamp, id=identifier, token=token, signature=signed).encode()
+    return _SECURITY.format(soap=soap, timestamp=timestamp, id=identifier, token=token, signature=signed)

@@ -1,6 +1,7 @@
 """XAdES-B-B, enveloped: an XML signature that also signs who (certificate digest) and when (signing time).
 
-``sign`` promises the document's exclusive C14N with the Signature as the root's last child; libxmlsec verifies it.
+``sign`` promises the document's exclusive C14N with the Signature as the root's last child, the whole of it canonical again; libxmlsec
+verifies it.
 ``verify`` promises ``Verified``: exactly the signed octets (the document without its Signature), the certificate that the signed
 properties name and that ``trust`` accepted, its identity, and the signer's own statement of the time. Unsigned properties are not read.
 
@@ -23,7 +24,7 @@ from bus.keys import Signer
 from bus.signature.profile import DIGESTS, DS, SHA256, SIGNED_PROPERTIES_TYPE, XADES, Verified, algorithm, invalid
 from bus.signature.reading import Reference, Signature, canonical, decoded, ds, expect, resolve
 from bus.signature.times import instant, written
-from bus.signature.writing import encoded, reference, signature, x509_data
+from bus.signature.writing import encoded, reference, signature, within, x509_data
 from bus.signature.xmldsig import check_whole, embedded_certificate, spliced, the_signature, unsigned, without
 from bus.trust import issuer_serial
 from bus.xmlio import parse
@@ -53,7 +54,11 @@ def _xades(name: str) -> str:
 
 def sign(document: bytes, signer: Signer, at: datetime) -> bytes:
     """``document`` in canonical form, signed at ``at``. The Ids come from its digest: the same input gives the same properties."""
-    octets = unsigned(document)
+    return sign_canonical(unsigned(document), signer, at)
+
+
+def sign_canonical(octets: bytes, signer: Signer, at: datetime) -> bytes:
+    """The same for ``octets`` that are a document's exclusive C14N already and hold no Signature, such as text written to be so."""
     identifier = "xades-" + hashlib.sha256(octets).hexdigest()[:32]
     certificate = _signing_certificate(signer.certificate_der)
     properties = _SIGNED_PROPERTIES.format(id=identifier, at=written(at), certificate=certificate)
@@ -61,13 +66,17 @@ def sign(document: bytes, signer: Signer, at: datetime) -> bytes:
         reference("", octets, enveloped=True),
         reference(f"#{identifier}-properties", properties.encode(), type_uri=SIGNED_PROPERTIES_TYPE),
     ]
-    objects = _OBJECT.format(id=identifier, signed=properties)
+    objects = _OBJECT.format(id=identifier, signed=within(properties, xades=XADES, ds=DS))
     return spliced(octets, signature(signer, references, x509_data(signer), objects=objects, identifier=identifier))
 
 
 def verify(document: bytes, trust: Callable[[bytes], T]) -> Verified[T]:
     """What the document's signature proved. ``trust`` gets the certificate (DER) and raises Rejected, or returns who it is."""
-    root = parse(document)
+    return verify_tree(parse(document), trust)
+
+
+def verify_tree(root: etree._Element, trust: Callable[[bytes], T]) -> Verified[T]:
+    """The same for a document that ``xmlio.parse`` has read, or a copy of an element of one. The Signature is taken out of the tree."""
     signed = the_signature(root)
     if root[-1] is not signed.element:
         raise invalid("the Signature is not the last child of the root")

@@ -5,7 +5,6 @@ never changed, nor is a code the book does not know. A body in which nothing is 
 anew, so a signature over it does not survive. QCVN 102:2016/BTTTT, 1.1 and 1.2.
 """
 
-import copy
 from datetime import date
 from typing import Literal
 
@@ -33,7 +32,7 @@ def build(options: Options, site: Site) -> Step:
 
     def enrich(exchange: Exchange) -> Exchange:
         today = exchange.now.astimezone(VIETNAM).date()
-        tree = copy.deepcopy(exchange.message.tree)
+        tree = exchange.message.own_tree()
         try:
             header = frame(tree).message_header
         except Rejected:

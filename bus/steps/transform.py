@@ -7,8 +7,6 @@ A signature over the body does not survive: put ``sign`` after it. Raises Reject
 ``terminate`` is the detail) and ``schema-invalid`` (5.6.3). XSLT 1.0, EXSLT common functions.
 """
 
-import copy
-
 from lxml import etree
 from pydantic import Field
 
@@ -45,8 +43,8 @@ def build(options: Options, site: Site) -> Step:
 
 def _apply(stylesheet: etree.XSLT, name: str, message: Message) -> etree._Element:
     try:
-        # A copy: xsl:strip-space takes the white space out of the tree it is given, and the message's tree is read-only.
-        result = stylesheet(copy.deepcopy(message.tree)).getroot()
+        # Not the message's own tree, which is read-only: xsl:strip-space takes the white space out of the tree it is given.
+        result = stylesheet(message.own_tree()).getroot()
     except etree.XSLTApplyError as error:
         raise Rejected("transform-failed", stylesheet=name, detail=str(error)) from None
     if result is None:

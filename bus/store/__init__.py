@@ -2,7 +2,7 @@
 
 Reading order
     ``tables``       what is kept, column by column          ``dialect``      what differs between databases
-    ``writer``       group commit: one thread, one fsync     ``transaction``  a unit's view: the connection and the chain's end
+    ``writer``       group commit: one thread, one fsync     ``transaction``  what units ask and write; the chain's end
     ``debts``        how a delivery begins and changes       ``issuing``      how a receipt is written
     ``accepting`` ``working`` ``mailbox`` ``operating``      the units of work: each change of state is one function
     ``blobs``        octets by digest                        ``standing`` ``readers``   questions

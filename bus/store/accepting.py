@@ -8,10 +8,9 @@ from bus.errors import Rejected
 from bus.message import DOCUMENT_ID, ENDPOINT, FROM, KIND, KIND_OTHER, RECEIVERS, SENDER, SENDER_MESSAGE_ID, SUBJECT, Message
 from bus.receipt import Status
 from bus.store import blobs, debts, issuing, statements
-from bus.store.debts import Subject
-from bus.store.model import Owed
-from bus.store.tables import canonical, fingerprint, stamp
-from bus.store.transaction import Transaction
+from bus.store.model import Owed, Subject
+from bus.store.tables import canonical, fingerprint
+from bus.store.transaction import Transaction, Turn
 
 
 def accept(tx: Transaction, message: Message, owed: Owed, receipts_to: str) -> Answer:
@@ -20,14 +19,15 @@ def accept(tx: Transaction, message: Message, owed: Owed, receipts_to: str) -> A
     The same key and content again gives the first receipt; the same key with other content raises Rejected 5.6.9.
     """
     row = _row(tx, message, owed, receipts_to)
-    known = tx.connection.execute(statements.KNOWN_MESSAGE, {name: row[name] for name in ("sender", "sender_key")}).one_or_none()
+    key = (row["sender"], row["sender_key"])
+    known = tx.ask_of(key, statements.KNOWN_MESSAGE, sender=row["sender"], sender_key=row["sender_key"]).one_or_none()
     if known is not None:
         if known.digest != row["digest"]:
             raise Rejected("content-differs", message=row["public_id"])
         return issuing.accepted(tx, known.id)
-    tx.connection.execute(statements.INSERT_MESSAGE, row)
+    tx.write(Turn.MESSAGE, statements.INSERT_MESSAGE, row, key)
     if owed.message.digest != message.digest:
-        blobs.keep(tx.connection, message.digest, message.body)
+        blobs.keep(tx, message.digest, message.body)
     subject = Subject.of(row)
     entry = debts.owe(tx, subject, owed, owed.message.digest)
     said = issuing.statement(Status.ACCEPTED, "receipt-accepted", None, recipient=tx.context.organisation)
@@ -52,7 +52,7 @@ def _row(tx: Transaction, message: Message, owed: Owed, receipts_to: str) -> dic
         "size": len(message.body),
         "headers": canonical(message.headers),
         "receipts_to": receipts_to,
-        "accepted": stamp(tx.now),
+        "accepted": tx.at,
     }
 
 

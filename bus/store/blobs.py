@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import sqlalchemy as sa
-
 from bus.errors import Deferred, Rejected
 from bus.store import dialect
 from bus.store.tables import blobs
+from bus.store.transaction import Transaction, Turn
 
 #: Largest body kept in a row, in octets.
 IN_ROW = 256 * 1024
@@ -24,10 +23,10 @@ IN_ROW = 256 * 1024
 UNFINISHED = ".unfinished-"
 
 
-def keep(connection: sa.Connection, digest: str, body: bytes) -> None:
+def keep(tx: Transaction, digest: str, body: bytes) -> None:
     """Keep a small body in its row. A large one is a file already: see ``Files.keep``."""
     if len(body) <= IN_ROW:
-        dialect.insert_once(connection, blobs, {"digest": digest, "body": body})
+        tx.write(Turn.BLOB, dialect.insert_once(tx.connection.dialect.name, blobs), {"digest": digest, "body": body})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ SQLite: write-ahead log with ``synchronous=FULL``, so that a committed transacti
 head holds the only write lock until it commits, in however many processes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, lru_cache
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,8 +20,16 @@ from bus.errors import Deferred
 #: Seconds to wait for another process's write lock before the store counts as unavailable.
 LOCK_TIMEOUT = 10
 
+#: Pages of the write-ahead log (16 MB) before they are written back: a page that changes often is written back once.
+LOG_PAGES = 4000
 #: SQLite settings of every connection; the busy timeout first, since the others may need a lock.
-PRAGMAS = (f"busy_timeout = {LOCK_TIMEOUT * 1000}", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
+PRAGMAS = (
+    f"busy_timeout = {LOCK_TIMEOUT * 1000}",
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    f"wal_autocheckpoint = {LOG_PAGES}",
+)
 
 #: (table, operation) pairs the database itself refuses.
 GUARDED = (
@@ -80,15 +89,29 @@ def missing_guards(connection: sa.Connection) -> list[str]:
     return [name for name, sql in guards().items() if present.get(name) != sql]
 
 
-def insert_once(connection: sa.Connection, table: sa.Table, values: dict[str, Any]) -> None:
-    """Insert unless a row with that key is there already."""
-    connection.execute(_insert_once(connection.dialect.name, table), values)
-
-
 @cache
-def _insert_once(database: str, table: sa.Table) -> sa.Insert:
+def insert_once(database: str, table: sa.Table) -> sa.Insert:
+    """The statement that inserts a row unless one with its key is there already."""
     statement: sa.Insert = _INSERT[database](table).on_conflict_do_nothing()
     return statement
+
+
+def run_many(connection: sa.Connection, statement: sa.UpdateBase, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Run a statement for each of ``rows``. Returns how many rows of the table it inserted or changed in all.
+
+    The store's types need no conversion, so rows go to the driver as they are: SQLAlchemy would look at every single value.
+    """
+    sql, given = _prepared(connection.dialect, statement)
+    return connection.exec_driver_sql(sql, list(map(given, rows))).rowcount
+
+
+@lru_cache
+def _prepared(database: sa.Dialect, statement: sa.UpdateBase) -> tuple[str, Callable[[Mapping[str, Any]], Any]]:
+    """The statement's text, and how a row becomes its parameters: in their order, or by their names, as the driver takes them."""
+    compiled: Any = statement.compile(dialect=database)
+    constants = {name: value for name, value in compiled.params.items() if value is not None}
+    given = itemgetter(*compiled.positiontup) if compiled.positional else dict
+    return str(compiled), (lambda row: given({**constants, **row})) if constants else given
 
 
 def raw_text(connection: sa.Connection) -> None:

@@ -12,9 +12,9 @@ from bus.errors import LANGUAGES, catalogue, text
 from bus.message import CONTENT_TYPE, DOCUMENT_ID, FROM, KIND, KIND_RECEIPT, RECEIVERS, SUBJECT
 from bus.receipt import Receipt, Status, legible
 from bus.store import blobs, debts, statements
-from bus.store.debts import Subject
-from bus.store.tables import NEVER, Row, canonical, fingerprint, moment, sha256, stamp
-from bus.store.transaction import Transaction
+from bus.store.model import Debt, Subject
+from bus.store.tables import NEVER, Row, canonical, fingerprint, moment, sha256
+from bus.store.transaction import Transaction, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +29,16 @@ class Statement:
     route: str = ""
 
 
-def statement(status: Status, key: str, row: Row | None, recipient: str = "", **values: object) -> Statement:
-    """A statement about delivery ``row`` (or None: about the message itself) in the catalogue's words."""
+def statement(status: Status, key: str, debt: Debt | Row | None, recipient: str = "", **values: object) -> Statement:
+    """A statement about a delivery (or None: about the message itself) in the catalogue's words."""
     reasons = {language: text(key, language, **values) for language in LANGUAGES}
     code = catalogue()[key].code
-    return Statement(status, code, reasons, recipient) if row is None else about(row, status, code, reasons)
+    return Statement(status, code, reasons, recipient) if debt is None else about(debt, status, code, reasons)
 
 
-def about(row: Row, status: Status, code: str, reasons: Mapping[str, str]) -> Statement:
-    """A statement about delivery ``row`` in given words."""
-    return Statement(status, code, reasons, row.receivers or row.owner or row.target, row.id, row.route)
+def about(debt: Debt | Row, status: Status, code: str, reasons: Mapping[str, str]) -> Statement:
+    """A statement about a delivery in given words."""
+    return Statement(status, code, reasons, debt.receivers or debt.owner or debt.target, debt.id, debt.route)
 
 
 def issue(tx: Transaction, subject: Subject, said: Statement, detail: Mapping[str, Any], reply: bytes = b"") -> Answer:
@@ -47,14 +47,14 @@ def issue(tx: Transaction, subject: Subject, said: Statement, detail: Mapping[st
     xml = tx.context.seal(receipt)
     reply_digest = sha256(reply) if reply else ""
     if reply:
-        blobs.keep(tx.connection, reply_digest, reply)
-    row = _row(receipt, subject, said, reply_digest, xml)
-    tx.connection.execute(statements.INSERT_RECEIPT, row)
-    noted: dict[str, Any] = {**detail, "receipt": {"id": receipt.id, "sha256": sha256(xml), "row": fingerprint(row)}}
+        blobs.keep(tx, reply_digest, reply)
+    row, digest = _row(tx, receipt, subject, said, reply_digest), sha256(xml)
+    tx.write(Turn.RECEIPT, statements.INSERT_RECEIPT, {**row, "xml": xml})
+    noted: dict[str, Any] = {**detail, "receipt": {"id": receipt.id, "sha256": digest, "row": fingerprint({**row, "xml": digest})}}
     if reply:
         noted["reply"] = reply_digest
     if subject.receipts_to and subject.sender:
-        noted["owed"] = [*detail.get("owed", ()), _post(tx, subject, said, receipt, xml)]
+        noted["owed"] = [*detail.get("owed", ()), _post(tx, subject, said, receipt, digest, len(xml))]
     tx.append(said.status.lower(), subject.id, said.delivery, noted)
     return Answer(receipt, xml)
 
@@ -75,7 +75,8 @@ def _receipt(tx: Transaction, subject: Subject, said: Statement) -> Receipt:
     )
 
 
-def _row(receipt: Receipt, subject: Subject, said: Statement, reply: str, xml: bytes) -> dict[str, Any]:
+def _row(tx: Transaction, receipt: Receipt, subject: Subject, said: Statement, reply: str) -> dict[str, Any]:
+    """A row of ``receipts`` but its octets."""
     return {
         "id": receipt.id,
         "message_id": subject.id,
@@ -88,16 +89,15 @@ def _row(receipt: Receipt, subject: Subject, said: Statement, reply: str, xml: b
         "code": receipt.code,
         "reason_vi": receipt.reasons["vi"],
         "reason_en": receipt.reasons["en"],
-        "at": stamp(receipt.at),
+        "at": tx.at,
         "digest": receipt.digest,
         "previous": receipt.previous,
         "reply": reply,
-        "xml": xml,
     }
 
 
-def _post(tx: Transaction, subject: Subject, said: Statement, receipt: Receipt, xml: bytes) -> dict[str, str]:
-    """Lay a receipt into the mailbox of the message's sender. Its octets stay in ``receipts``."""
+def _post(tx: Transaction, subject: Subject, said: Statement, receipt: Receipt, digest: str, size: int) -> dict[str, str]:
+    """Lay a receipt into the mailbox of the message's sender, by its own id. Its octets stay in ``receipts``."""
     headers = {
         KIND: KIND_RECEIPT,
         FROM: tx.context.organisation,
@@ -115,14 +115,14 @@ def _post(tx: Transaction, subject: Subject, said: Statement, receipt: Receipt, 
             "owner": subject.sender,
             "order_key": "",
             "kind": KIND_RECEIPT,
+            "public_id": receipt.id,
             "receipt_id": receipt.id,
             "receivers": receipt.sender,
-            "digest": sha256(xml),
-            "size": len(xml),
+            "digest": digest,
+            "size": size,
             "headers": canonical(headers),
             "expires": NEVER,
         },
-        names=(receipt.id,),
     )
 
 
@@ -150,4 +150,4 @@ def answer_of(row: Row) -> Answer:
 
 def accepted(tx: Transaction, message_id: str) -> Answer:
     """The receipt ACCEPTED of a message."""
-    return answer_of(tx.connection.execute(statements.ACCEPTED_RECEIPT, {"message": message_id}).one())
+    return answer_of(tx.ask(statements.ACCEPTED_RECEIPT, message=message_id).one())

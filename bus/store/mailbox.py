@@ -10,16 +10,15 @@ from bus.endpoint import Answer
 from bus.errors import LANGUAGES, Rejected, catalogue, text
 from bus.receipt import Status
 from bus.store import debts, issuing, statements
-from bus.store.debts import Subject
-from bus.store.tables import Row, stamp
-from bus.store.transaction import Transaction
+from bus.store.tables import Row
+from bus.store.transaction import Transaction, Turn
 
 #: Mailbox deliveries ended in one transaction when their time is over: bounds how long the other callers wait.
 EXPIRED_AT_ONCE = 100
 
 
 def _find(tx: Transaction, partner: str, public_id: str) -> Row:
-    row = tx.connection.execute(statements.IN_MAILBOX, {"owner": partner, "public_id": public_id}).one_or_none()
+    row = tx.ask(statements.IN_MAILBOX, owner=partner, public_id=public_id).one_or_none()
     if row is None:
         raise Rejected("mailbox-message-unknown", message=public_id)
     return row
@@ -34,18 +33,18 @@ def fetch(tx: Transaction, partner: str, public_id: str) -> tuple[Row, bytes | N
     if not row.fetched:
         _note_fetch(tx, row)
     if row.receipt_id:
-        body = tx.connection.execute(statements.RECEIPT_XML, {"id": row.receipt_id}).scalar_one()
+        body = tx.ask(statements.RECEIPT_XML, id=row.receipt_id).scalar_one()
     else:
-        body = tx.connection.execute(statements.BLOB, {"digest": row.digest}).scalar_one_or_none()
+        body = tx.ask(statements.BLOB, digest=row.digest).scalar_one_or_none()
     return row, body
 
 
 def _note_fetch(tx: Transaction, row: Row) -> None:
-    tx.connection.execute(statements.UPDATE_DELIVERY, {"of_seq": row.seq, "fetched": stamp(tx.now)})
+    tx.write(Turn.CHANGE, statements.FETCHED, {"of_seq": row.seq, "first": tx.at})
     if row.receipt_id:
         tx.append("fetched", row.message_id, row.id, {})
         return
-    issuing.issue(tx, Subject.load(tx, row.message_id), issuing.statement(Status.FETCHED, "receipt-fetched", row), {})
+    issuing.issue(tx, debts.subject_of(tx, row.message_id), issuing.statement(Status.FETCHED, "receipt-fetched", row), {})
 
 
 def confirm(tx: Transaction, partner: str, public_id: str, done: bool, reason: str) -> Answer:
@@ -54,9 +53,9 @@ def confirm(tx: Transaction, partner: str, public_id: str, done: bool, reason: s
     if row.state != State.WAITING:
         return _first_answer(tx, row)
     if done:
-        changed = debts.change(tx, row, State.DONE, ended=stamp(tx.now), outcome="" if row.receipt_id else Status.CONFIRMED)
+        changed = debts.change(tx, row, State.DONE, ended=tx.at, outcome="" if row.receipt_id else Status.CONFIRMED)
     else:
-        changed = debts.change(tx, row, State.DEAD, ended=stamp(tx.now), **_declined(row, reason))
+        changed = debts.change(tx, row, State.DEAD, ended=tx.at, **_declined(row, reason))
     if row.receipt_id:
         tx.append("confirmed" if done else "rejected", row.message_id, row.id, {**changed, "reason": reason})
         return _first_answer(tx, row)
@@ -64,7 +63,7 @@ def confirm(tx: Transaction, partner: str, public_id: str, done: bool, reason: s
         said = issuing.statement(Status.CONFIRMED, "receipt-confirmed", row)
     else:
         said = issuing.statement(Status.REJECTED, "receipt-declined", row, reason=reason)
-    return issuing.issue(tx, Subject.load(tx, row.message_id), said, changed)
+    return issuing.issue(tx, debts.subject_of(tx, row.message_id), said, changed)
 
 
 def _declined(row: Row, reason: str) -> dict[str, Any]:
@@ -79,15 +78,16 @@ def _failure(key: str, **values: object) -> dict[str, str]:
 def _first_answer(tx: Transaction, row: Row) -> Answer:
     """The receipt that ended this delivery; for one that carries a receipt, that very receipt."""
     if row.receipt_id:
-        return issuing.answer_of(tx.connection.execute(statements.RECEIPT, {"id": row.receipt_id}).one())
-    return issuing.answer_of(tx.connection.execute(statements.LAST_RECEIPT, {"delivery": row.id, "status": row.outcome}).one())
+        return issuing.answer_of(tx.ask(statements.RECEIPT, id=row.receipt_id).one())
+    last = tx.ask(statements.LAST_RECEIPT, message=row.message_id, delivery=row.id, status=row.outcome)
+    return issuing.answer_of(last.one())
 
 
 def expire(tx: Transaction) -> int:
     """Give up mailbox deliveries that nobody confirmed in their time: DEAD, and a receipt EXPIRED."""
-    rows = tx.connection.execute(statements.UNCOLLECTED, {"now": stamp(tx.now), "most": EXPIRED_AT_ONCE}).all()
+    rows = tx.ask(statements.UNCOLLECTED, now=tx.at, most=EXPIRED_AT_ONCE).all()
     for row in rows:
-        changed = debts.change(tx, row, State.DEAD, ended=stamp(tx.now), outcome=Status.EXPIRED, **_failure("receipt-uncollected"))
+        changed = debts.change(tx, row, State.DEAD, ended=tx.at, outcome=Status.EXPIRED, **_failure("receipt-uncollected"))
         said = issuing.statement(Status.EXPIRED, "receipt-uncollected", row)
-        issuing.issue(tx, Subject.load(tx, row.message_id), said, changed)
+        issuing.issue(tx, debts.subject_of(tx, row.message_id), said, changed)
     return len(rows)

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 from bus.delivery import State
 from bus.receipt import Status
 from bus.store import debts, issuing
-from bus.store.debts import Subject
 from bus.store.tables import Row, deliveries, stamp
 from bus.store.transaction import Transaction
 
@@ -19,7 +18,7 @@ def _named(tx: Transaction, ids: Sequence[str], states: Sequence[State]) -> Sequ
     """Deliveries named by their own id, or all that a message's id stands for; its receipts are not meant by that."""
     of_message = sa.and_(deliveries.c.message_id.in_(ids), deliveries.c.receipt_id == "")
     named = sa.or_(deliveries.c.id.in_(ids), of_message)
-    return tx.connection.execute(sa.select(deliveries).where(named, deliveries.c.state.in_(states)).order_by(deliveries.c.seq)).all()
+    return tx.ask(sa.select(deliveries).where(named, deliveries.c.state.in_(states)).order_by(deliveries.c.seq)).all()
 
 
 def resend(tx: Transaction, ids: Sequence[str], by: str, reason: str, lifetime: timedelta) -> list[str]:
@@ -27,7 +26,7 @@ def resend(tx: Transaction, ids: Sequence[str], by: str, reason: str, lifetime: 
     rows = _named(tx, ids, [State.DEAD])
     for row in rows:
         to = State.WAITING if row.owner else State.READY
-        again = {"due": stamp(tx.now), "expires": stamp(tx.now + lifetime), "ended": "", "outcome": ""}
+        again = {"due": tx.at, "expires": stamp(tx.now + lifetime), "ended": "", "outcome": ""}
         changed = debts.change(tx, row, to, **again)
         said = {"by": by, "reason": reason, "was": row.outcome, "expires": again["expires"]}
         tx.append("resent", row.message_id, row.id, {**changed, **said})
@@ -50,12 +49,10 @@ def _cancel(tx: Transaction, row: Row, by: str, reason: str) -> None:
         "last_reason_vi": said.reasons["vi"],
         "last_reason_en": said.reasons["en"],
     }
-    if row.state == State.DEAD:
-        changed = debts.annotate(tx, row, **values)
-    else:
-        changed = debts.change(tx, row, State.DEAD, ended=stamp(tx.now), **values)
+    dead = row.state == State.DEAD
+    changed = debts.annotate(tx, row, **values) if dead else debts.change(tx, row, State.DEAD, ended=tx.at, **values)
     detail = {**changed, "by": by, "reason": reason, "was": row.outcome or row.state}
     if row.receipt_id:
         tx.append("cancelled", row.message_id, row.id, detail)
     else:
-        issuing.issue(tx, Subject.load(tx, row.message_id), said, detail)
+        issuing.issue(tx, debts.subject_of(tx, row.message_id), said, detail)

@@ -98,14 +98,17 @@ class Readers:
 
     def known(self, endpoint: str, sender_key: str) -> bool:
         """Whether a message with this key came in at this endpoint."""
-        query = sa.select(messages.c.id).where(messages.c.endpoint == endpoint, messages.c.sender_key == sender_key)
-        return bool(self._rows(query.limit(1)))
+        # A sender's own key is the id it knows the message by, and that is indexed.
+        named = sa.and_(messages.c.public_id == sender_key, messages.c.sender_key == sender_key)
+        return bool(self._rows(sa.select(messages.c.id).where(named, messages.c.endpoint == endpoint).limit(1)))
 
     def receipts_for(self, partner: str, public_id: str) -> list[bytes]:
         """Signed receipts of a message this partner sent, and of one in its mailbox, oldest first."""
         sent = sa.select(messages.c.id).where(messages.c.sender == partner, messages.c.public_id == public_id)
-        mine = sa.select(deliveries.c.id).where(deliveries.c.owner == partner, deliveries.c.public_id == public_id, sa.text(OWNED))
-        concerned = sa.or_(receipts.c.message_id.in_(sent), receipts.c.delivery_id.in_(mine))
+        mine = sa.and_(deliveries.c.owner == partner, deliveries.c.public_id == public_id, sa.text(OWNED))
+        of_mine = receipts.c.message_id.in_(sa.select(deliveries.c.message_id).where(mine))
+        said_of_mine = sa.and_(of_mine, receipts.c.delivery_id.in_(sa.select(deliveries.c.id).where(mine)))
+        concerned = sa.or_(receipts.c.message_id.in_(sent), said_of_mine)
         return [bytes(row.xml) for row in self._rows(_oldest_first(sa.select(receipts.c.xml).where(concerned)))]
 
     def receipts_of(self, message_id: str) -> list[bytes]:

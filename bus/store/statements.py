@@ -1,13 +1,16 @@
 """The statements of the units of work, each with a name and a sentence. Built once: building one costs more than running it.
 
-What is given stands in lower case in the sentence and is a parameter of that name. ``UPDATE_DELIVERY`` sets whatever columns it is given.
+What is given stands in lower case in the sentence and is a parameter of that name.
 """
+
+from functools import cache
 
 import sqlalchemy as sa
 from sqlalchemy import bindparam, select
 
 from bus.delivery import State
 from bus.receipt import Status
+from bus.store.model import Subject
 from bus.store.tables import (
     ACTIVE_IN_ORDER,
     CLAIMABLE,
@@ -47,13 +50,9 @@ INSERT_MESSAGE = messages.insert()
 RECEIPT = select(receipts).where(receipts.c.id == bindparam("id"))
 #: The receipt ACCEPTED of ``message``.
 ACCEPTED_RECEIPT = select(receipts).where(receipts.c.message_id == bindparam("message"), receipts.c.status == Status.ACCEPTED)
-#: The last receipt of ``delivery`` that says ``status``.
-LAST_RECEIPT = (
-    select(receipts)
-    .where(receipts.c.delivery_id == bindparam("delivery"), receipts.c.status == bindparam("status"))
-    .order_by(receipts.c.at.desc())
-    .limit(1)
-)
+_of_delivery = sa.and_(receipts.c.message_id == bindparam("message"), receipts.c.delivery_id == bindparam("delivery"))
+#: The last receipt of ``delivery`` of ``message`` that says ``status``.
+LAST_RECEIPT = select(receipts).where(_of_delivery, receipts.c.status == bindparam("status")).order_by(receipts.c.at.desc()).limit(1)
 INSERT_RECEIPT = receipts.insert()
 #: The octets of the receipt ``id``.
 RECEIPT_XML = select(receipts.c.xml).where(receipts.c.id == bindparam("id"))
@@ -61,16 +60,30 @@ RECEIPT_XML = select(receipts.c.xml).where(receipts.c.id == bindparam("id"))
 BLOB = select(blobs.c.body).where(blobs.c.digest == bindparam("digest"))
 
 # --- deliveries ----------------------------------------------------------------------------------------------------------
-#: The delivery ``id``.
-DELIVERY = select(deliveries).where(_d.id == bindparam("id"))
 #: The delivery that goes by ``public_id`` in ``owner``'s mailbox.
 IN_MAILBOX = select(deliveries).where(_d.owner == bindparam("owner"), _d.public_id == bindparam("public_id"), sa.text(OWNED))
-INSERT_DELIVERY = deliveries.insert()
-#: Changes the delivery ``of_seq``.
-UPDATE_DELIVERY = deliveries.update().where(_d.seq == bindparam("of_seq"))
-#: The first ``most`` deliveries to ``target`` that may be claimed at ``now``, with the message's digest and the body, where it is in a row.
+_before_it = sa.and_(_d.target == bindparam("target"), _d.order_key == bindparam("order_key"), sa.text(ACTIVE_IN_ORDER))
+#: A delivery: claimable if no other to ``target`` with ``order_key`` is active.
+INSERT_DELIVERY = deliveries.insert().values(
+    {column: bindparam(column.name) for column in _d if column.name not in {"seq", "claimable"}}
+    | {_d.claimable: sa.case((sa.exists().where(_before_it), 0), else_=1)}
+)
+#: The delivery ``of_seq`` was fetched at ``first``.
+FETCHED = deliveries.update().where(_d.seq == bindparam("of_seq")).values(fetched=bindparam("first"))
+
+
+@cache
+def changing(*names: str) -> sa.Update:
+    """Changes the columns ``names`` of the delivery ``of_seq`` if it has ``of_revision``."""
+    unchanged = sa.and_(_d.seq == bindparam("of_seq"), _d.revision == bindparam("of_revision"))
+    return deliveries.update().where(unchanged).values({name: bindparam(name) for name in names})
+
+
+#: What the columns of the accepted message are called beside those of its delivery.
+ORIGINAL = "original_"
+#: The first ``most`` deliveries to ``target`` that may be claimed at ``now``, with their subjects, and the body where it is in a row.
 CLAIM = (
-    select(deliveries, messages.c.digest.label("original_digest"), blobs.c.body)
+    select(deliveries, *(messages.c[name].label(ORIGINAL + name) for name in Subject.__slots__), blobs.c.body)
     .join(messages, messages.c.id == _d.message_id)
     .outerjoin(blobs, blobs.c.digest == _d.digest)
     .where(_d.target == bindparam("target"), _d.due <= bindparam("now"), sa.text(CLAIMABLE))
@@ -88,8 +101,9 @@ UNCOLLECTED = select(deliveries).where(_d.expires <= bindparam("now"), sa.text(W
 # --- order, among the active deliveries ``to_target`` ``with_key`` ---------------------------------------------------
 #: Holds back whichever may be claimed.
 HOLD_BACK = deliveries.update().where(_same_order, _d.claimable == 1, _d.state == State.READY).values(claimable=0)
-#: One that is claimed.
-CLAIMED_IN_ORDER = select(_d.seq).where(_same_order, _d.state == State.CLAIMED).limit(1)
+_claimed = select(_d.seq).where(_same_order, _d.state == State.CLAIMED)
 _first = select(sa.func.min(_d.seq)).where(_same_order, _d.state == State.READY).scalar_subquery()
 #: Lets the oldest through.
 LET_THROUGH = deliveries.update().where(_d.seq == _first).values(claimable=1)
+#: Lets the oldest through if none is claimed.
+LET_THROUGH_UNLESS_CLAIMED = LET_THROUGH.where(~sa.exists(_claimed))

@@ -12,10 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import orjson
 import sqlalchemy as sa
 
-from bus.delivery import Delivery, State
 from bus.endpoint import Answer, Fetched, Pending, Sent
 from bus.errors import Rejected
 from bus.message import Message
@@ -26,7 +24,7 @@ from bus.store.model import Owed, Work
 from bus.store.readers import Found, Gauge, Readers, Story
 from bus.store.snapshot import Snapshot
 from bus.store.standing import Standing
-from bus.store.tables import Row, moment, sha256
+from bus.store.tables import sha256
 from bus.store.transaction import Context, Transaction
 from bus.store.writer import Writer
 
@@ -81,8 +79,8 @@ class Store:
             connection.detach()
             yield Snapshot(connection, self._files)
 
-    async def _write(self, unit: Callable[[Transaction], T]) -> T:
-        return await self._writer.submit(unit)
+    async def _write(self, unit: Callable[[Transaction], T], *, last: bool = False) -> T:
+        return await self._writer.submit(unit, last=last)
 
     # --- the door ---------------------------------------------------------------------------------------------------
 
@@ -104,17 +102,16 @@ class Store:
 
         One whose octets are lost ends DEAD and is not among them.
         """
-        rows = await self._write(partial(working.claim, target=target, limit=limit, lease=lease))
+        # Claims come last of what is written together: they find what the others have just made claimable.
+        rows = await self._write(partial(working.claim, target=target, limit=limit, lease=lease), last=True)
         works = []
         for row in rows:
-            delivery = _delivery(row)
             try:
                 body = await self._body(row.body, row.digest, row.size)
             except Rejected as error:
-                lost = Work(delivery, Message(row.message_id, {}, b""), row.original_digest)
-                await self.bury(lost, Status.DEAD, error.code, error.reasons)
+                await self.bury(working.work(row, b""), Status.DEAD, error.code, error.reasons)
                 continue
-            works.append(Work(delivery, Message(row.message_id, orjson.loads(row.headers), body), row.original_digest))
+            works.append(working.work(row, body))
         return works
 
     async def _body(self, in_row: bytes | None, digest: str, size: int) -> bytes:
@@ -223,19 +220,3 @@ class Store:
     def targets_with_work(self) -> list[str]:
         """Targets that have something to claim now."""
         return self._read.targets_with_work(self._clock())
-
-
-def _delivery(row: Row) -> Delivery:
-    """The delivery of a row as ``working.claim`` gives it: after the claim."""
-    return Delivery(
-        id=row.id,
-        message_id=row.message_id,
-        route=row.route,
-        target=row.target,
-        owner=row.owner,
-        order_key=row.order_key,
-        state=State.CLAIMED,
-        attempt=row.attempt + 1,
-        due=moment(row.due),
-        expires=moment(row.expires),
-    )

@@ -4,7 +4,7 @@ Conventions
     times      ISO 8601 UTC text of fixed width, ``2026-01-31T08:00:00.000000Z``: sorts as it reads, is the same in every database,
                and is hashed into the journal exactly as it is stored. "" is "not yet".
     digests    SHA-256, lower-case hex. "" is "none".
-    headers, detail   canonical JSON text (see ``canonical``).
+    headers, detail   canonical JSON text (see ``octets``).
 
 ``messages``, ``receipts`` and ``journal`` are append-only and ``blobs`` never change; the database itself refuses (``dialect.py``).
 Only ``deliveries`` and ``heads`` are updated.
@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+import orjson
 import sqlalchemy as sa
 
 metadata = sa.MetaData()
@@ -75,7 +76,6 @@ messages = sa.Table(
     _text("receipts_to"),  # endpoint in whose mailbox the sender finds its receipts, or ""
     _text("accepted"),
     sa.Index("messages_idempotency", "sender", "sender_key", unique=True),
-    sa.Index("messages_known", "endpoint", "sender_key"),
     sa.Index("messages_public", "public_id"),
     sa.Index("messages_document", "document_id"),
     sa.Index("messages_accepted", "accepted"),
@@ -162,7 +162,6 @@ receipts = sa.Table(
     _text("reply"),
     sa.Column("xml", sa.LargeBinary, nullable=False),
     sa.Index("receipts_message", "message_id"),
-    sa.Index("receipts_delivery", "delivery_id"),
 )
 
 #: The hash chains: one row a change of state, or a refusal.
@@ -208,9 +207,21 @@ def moment(text: str) -> datetime:
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
+def octets(value: Mapping[str, Any]) -> bytes:
+    """Canonical JSON of texts, whole numbers, and lists and mappings of them: keys sorted, no spaces, characters as themselves.
+
+    A damaged row may hold text that is not UTF-8; it becomes the octets it is (``surrogateescape``). orjson, which is ten times as fast
+    and writes the same, refuses such text.
+    """
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return _CANONICAL.encode(value).encode("utf-8", "surrogateescape")
+
+
 def canonical(value: Mapping[str, Any]) -> str:
-    """Canonical JSON: keys sorted, no spaces, characters as themselves."""
-    return _CANONICAL.encode(value)
+    """Canonical JSON as text."""
+    return octets(value).decode("utf-8", "surrogateescape")
 
 
 def sha256(data: bytes) -> str:
@@ -219,9 +230,6 @@ def sha256(data: bytes) -> str:
 
 
 def fingerprint(values: Mapping[Any, Any]) -> str:
-    """SHA-256 over the canonical JSON of a row, octets standing as their own digest.
-
-    A damaged row may hold text that is not UTF-8; it is hashed as the octets it is (``surrogateescape``), so it never matches.
-    """
+    """SHA-256 over the canonical JSON of a row, octets standing as their own digest."""
     plain = {name: sha256(value) if isinstance(value, bytes) else value for name, value in values.items()}
-    return sha256(canonical(plain).encode("utf-8", "surrogateescape"))
+    return sha256(octets(plain))

@@ -1,21 +1,28 @@
-"""Transaction: what a unit of work is given. It owns the chain: every journal row and every receipt passes through here.
+"""Transaction: what a unit of work is given. Everything a unit asks of the database and writes into it passes through here.
 
-A journal row's hash is SHA-256 over the canonical JSON of its columns but ``hash`` itself; ``previous`` is the hash of the row before it
-in the same chain, 64 zeros at the first. ``detail`` is hashed as the text that is stored. Rows are numbered and hashed in memory, in the
-order the units run, and written together before the commit.
+Nothing is written at once: what units write is collected, and goes to the database together, one statement for all rows of a kind,
+before a question that must see it and before the commit. So a message costs a share of a few statements, and a unit that fails before
+that is forgotten without a trace. Why the order of the units does not matter among what is collected, ``Turn`` tells.
+
+A transaction owns the chain. A journal row's hash is SHA-256 over the canonical JSON of its columns but ``hash`` itself; ``previous`` is
+the hash of the row before it in the same chain, 64 zeros at the first. ``detail`` is hashed as the text that is stored.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from enum import IntEnum
+from operator import attrgetter
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
 from bus.receipt import Receipt
-from bus.store import statements
-from bus.store.tables import GENESIS, canonical, stamp
+from bus.store import dialect, statements
+from bus.store.model import LostClaim
+from bus.store.tables import GENESIS, canonical, octets, sha256, stamp
+
+Answers: TypeAlias = sa.CursorResult[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,43 +38,95 @@ class Context:
 
 def row_hash(row: Mapping[Any, Any]) -> str:
     """The hash of a journal row (with or without its ``hash`` column)."""
-    hashed = {name: value for name, value in row.items() if name != "hash"}
-    return hashlib.sha256(canonical(hashed).encode("utf-8", "surrogateescape")).hexdigest()
+    return sha256(octets({name: value for name, value in row.items() if name != "hash"}))
+
+
+class Turn(IntEnum):
+    """In which order collected writes go to the database.
+
+    A row before those that refer to it. A new delivery before the changes: it finds those of its order key that are active, and is held
+    back; a change that ends one of them then lets the first of the key through. What is worked out for an order key (``HOLD_BACK``,
+    ``LET_THROUGH``) depends on where its deliveries stand after all changes, not on the way there.
+    """
+
+    MESSAGE = 0
+    BLOB = 1
+    DELIVERY = 2
+    RECEIPT = 3
+    CHANGE = 4
+    HOLD_BACK = 5
+    LET_THROUGH = 6
+    JOURNAL = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A row to be inserted, or what a statement is to be given."""
+
+    turn: Turn
+    statement: sa.UpdateBase
+    values: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A point in the chain to come back to when a unit fails."""
+    """A point to come back to when a unit fails."""
 
-    rows: int
     seq: int
     head: str
 
 
 @dataclass(slots=True)
 class Transaction:
-    """One database transaction and the end of one chain. ``now`` is the time of the unit that is running."""
+    """One database transaction and the end of one chain. ``now``, and ``at`` as the store's text, is the time of the unit that runs."""
 
     connection: sa.Connection
     context: Context
     seq: int
     head: str
     now: datetime
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    at: str
+    #: Collected and not in the database yet; the first ``others`` are not of the unit that runs.
+    writes: list[Write] = field(default_factory=list)
+    others: int = 0
+    #: Unique names that collected rows go by.
+    names: set[tuple[str, str]] = field(default_factory=set)
+    #: Whether a write of the unit that runs has gone to the database.
+    reached: bool = False
 
     @classmethod
     def begin(cls, connection: sa.Connection, context: Context) -> "Transaction":
         """Read the chain's head; the database's write lock is held already, so nobody else can add to it before the commit."""
         end = connection.execute(statements.HEAD, {"chain": context.chain}).one_or_none()
         seq, head = (end.seq, end.hash) if end else (0, GENESIS)
-        return cls(connection, context, seq, head, context.clock())
+        now = context.clock()
+        return cls(connection, context, seq, head, now, stamp(now))
+
+    # --- what units do --------------------------------------------------------------------------------------------------
+
+    def ask(self, statement: sa.Executable, **given: Any) -> Answers:
+        """What the database says, all that was written in this transaction included."""
+        self.flush()
+        return self.connection.execute(statement, given)
+
+    def ask_of(self, name: tuple[str, str], statement: sa.Executable, **given: Any) -> Answers:
+        """What the database says of rows that go by a unique ``name``: nothing that is collected matters unless it has that name."""
+        if name in self.names:
+            self.flush()
+        return self.connection.execute(statement, given)
+
+    def write(self, turn: Turn, statement: sa.UpdateBase, values: Mapping[str, Any], name: tuple[str, str] | None = None) -> None:
+        """Have ``statement`` run with ``values`` before anyone can miss it. ``name``: what the row is asked for by, see ``ask_of``."""
+        self.writes.append(Write(turn, statement, values))
+        if name is not None:
+            self.names.add(name)
 
     def append(self, event: str, message_id: str, delivery_id: str, detail: Mapping[str, Any]) -> None:
         """Add a row to the chain."""
         row = {
             "chain": self.context.chain,
             "seq": self.seq + 1,
-            "at": stamp(self.now),
+            "at": self.at,
             "event": event,
             "message_id": message_id,
             "delivery_id": delivery_id,
@@ -75,23 +134,45 @@ class Transaction:
             "previous": self.head,
         }
         self.seq, self.head = self.seq + 1, row_hash(row)
-        self.rows.append({**row, "hash": self.head})
+        self.write(Turn.JOURNAL, statements.INSERT_JOURNAL, {**row, "hash": self.head})
+
+    # --- what the writer does ---------------------------------------------------------------------------------------------
 
     def mark(self) -> Mark:
-        """Where the chain stands now; the clock is read for the unit that follows."""
+        """A unit begins: where the chain stands now. The clock is read for it."""
         self.now = self.context.clock()
-        return Mark(len(self.rows), self.seq, self.head)
+        self.at = stamp(self.now)
+        self.others, self.reached = len(self.writes), False
+        return Mark(self.seq, self.head)
 
     def rewind(self, mark: Mark) -> None:
-        """Forget the rows added since ``mark``."""
-        del self.rows[mark.rows :]
+        """Forget what the unit that began at ``mark`` wrote. What has ``reached`` the database must be rolled back there."""
+        del self.writes[self.others :]
         self.seq, self.head = mark.seq, mark.head
 
     def flush(self) -> None:
-        """Write the new rows and the chain's new head."""
-        if not self.rows:
+        """Write what is collected. Raises LostClaim when a change comes too late, for whichever unit's it is."""
+        if not self.writes:
             return
-        self.connection.execute(statements.INSERT_JOURNAL, self.rows)
-        end = {"seq": self.seq, "hash": self.head}
-        if not self.connection.execute(statements.MOVE_HEAD, {"of_chain": self.context.chain, **end}).rowcount:
-            self.connection.execute(statements.INSERT_HEAD, {"chain": self.context.chain, **end})
+        reached, self.reached = self.reached or len(self.writes) > self.others, True
+        for (turn, statement), rows in self._grouped().items():
+            changed = dialect.run_many(self.connection, statement, rows)
+            if turn is Turn.CHANGE and changed != len(rows):
+                raise LostClaim(f"{len(rows) - changed} of {len(rows)} deliveries changed meanwhile")
+        self.writes.clear()
+        self.names.clear()
+        # Only what others had written: if the unit fails now there is still nothing of its own to undo.
+        self.others, self.reached = 0, reached
+
+    def _grouped(self) -> dict[tuple[Turn, sa.UpdateBase], list[Mapping[str, Any]]]:
+        groups: dict[tuple[Turn, sa.UpdateBase], list[Mapping[str, Any]]] = {}
+        for write in sorted(self.writes, key=attrgetter("turn")):
+            groups.setdefault((write.turn, write.statement), []).append(write.values)
+        return groups
+
+    def end(self) -> None:
+        """Write what is left and the chain's new end."""
+        self.flush()
+        end = {"of_chain": self.context.chain, "seq": self.seq, "hash": self.head}
+        if self.seq and not self.connection.execute(statements.MOVE_HEAD, end).rowcount:
+            self.connection.execute(statements.INSERT_HEAD, {"chain": self.context.chain, "seq": self.seq, "hash": self.head})

@@ -1,28 +1,36 @@
 """The life of a pushed delivery: claimed with a lease, finished with a fence (D8).
 
-Every unit but ``claim`` and ``release`` raises LostClaim when the claim no longer stands, and then changes nothing.
+Every unit but ``claim`` and ``release`` ends in LostClaim when the claim no longer stands, and then changes nothing: that is found out
+when its change is written (``debts``), so none of them reads what the claim has read already.
 """
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
-from bus.delivery import State
+import orjson
+
+from bus.delivery import Delivery, State
 from bus.endpoint import Answer, Sent
+from bus.message import Message
 from bus.receipt import Status
 from bus.store import debts, issuing, statements
-from bus.store.debts import Subject
-from bus.store.model import Owed, Work
-from bus.store.tables import Row, stamp
+from bus.store.model import Debt, Owed, Subject, Work
+from bus.store.tables import Row, moment, stamp
 from bus.store.transaction import Transaction
+
+#: In a row of ``statements.CLAIM``: the columns of a debt that a claim keeps (all but its last three), and those of the subject.
+_KEPT = attrgetter(*Debt.__slots__[:-3])
+_SUBJECT = attrgetter(*(statements.ORIGINAL + name for name in Subject.__slots__))
 
 
 def claim(tx: Transaction, target: str, limit: int, lease: timedelta) -> Sequence[Row]:
     """Claim due deliveries to ``target``, oldest first.
 
-    Gives the rows as they were before (the attempt is one more now), with ``original_digest`` and ``body`` (None when it is a file).
+    Gives the rows as they were before, with their subject's columns and ``body`` (None when it is a file); ``work`` reads them.
     """
-    rows = tx.connection.execute(statements.CLAIM, {"target": target, "now": stamp(tx.now), "most": limit}).all()
+    rows = tx.ask(statements.CLAIM, target=target, now=tx.at, most=limit).all()
     until = stamp(tx.now + lease)
     for row in rows:
         taken = {"attempt": row.attempt + 1, "claimed_by": tx.context.chain, "lease_until": until}
@@ -31,53 +39,71 @@ def claim(tx: Transaction, target: str, limit: int, lease: timedelta) -> Sequenc
     return rows
 
 
+def work(row: Row, body: bytes) -> Work:
+    """The work in a row as ``claim`` gives it, as it is after the claim."""
+    values = (*_KEPT(row), State.CLAIMED, row.revision + 1, row.attempt + 1)
+    debt = Debt(*values)
+    delivery = Delivery(
+        id=debt.id,
+        message_id=debt.message_id,
+        route=debt.route,
+        target=debt.target,
+        owner=debt.owner,
+        order_key=debt.order_key,
+        state=debt.state,
+        attempt=debt.attempt,
+        due=moment(row.due),
+        expires=moment(row.expires),
+    )
+    subject = Subject(*_SUBJECT(row))
+    return Work(delivery, Message(debt.message_id, orjson.loads(row.headers), body), subject.digest, debt, subject)
+
+
 def routed(tx: Transaction, work: Work, results: Sequence[Owed], digests: Sequence[str], note: Mapping[str, Any]) -> None:
     """A route has decided: its delivery is done, and what it decided is owed."""
-    row = debts.held(tx, work)
-    subject = Subject.load(tx, row.message_id)
-    changed = _end(tx, row, State.DONE)
-    entries = [debts.owe(tx, subject, owed, digest) for owed, digest in zip(results, digests, strict=True)]
-    tx.append("routed", row.message_id, row.id, {**changed, **note, "owed": entries})
+    debt, subject = work.debt, work.subject
+    changed = _end(tx, debt, State.DONE)
+    kept = {debt.digest, subject.digest}
+    entries = [debts.owe(tx, subject, owed, digest, kept=digest in kept) for owed, digest in zip(results, digests, strict=True)]
+    tx.append("routed", debt.message_id, debt.id, {**changed, **note, "owed": entries})
 
 
 def finish(tx: Transaction, work: Work, sent: Sent) -> Answer:
     """The partner took it: DONE and a receipt DELIVERED, with the digest of what was sent and the partner's reply as the proof."""
-    row = debts.held(tx, work)
-    changed = _end(tx, row, State.DONE, outcome=Status.DELIVERED)
-    said = issuing.statement(Status.DELIVERED, "receipt-delivered", row, target=row.target)
-    return issuing.issue(tx, Subject.load(tx, row.message_id), said, {**changed, "sent": sent.digest}, sent.reply)
+    changed = _end(tx, work.debt, State.DONE, outcome=Status.DELIVERED)
+    said = issuing.statement(Status.DELIVERED, "receipt-delivered", work.debt, target=work.debt.target)
+    return issuing.issue(tx, work.subject, said, {**changed, "sent": sent.digest}, sent.reply)
 
 
 def defer(tx: Transaction, work: Work, due: datetime, code: str, reasons: Mapping[str, str]) -> None:
     """A failure that may pass: due again later."""
-    row = debts.held(tx, work)
-    changed = debts.change(tx, row, State.READY, due=stamp(due), claimed_by="", lease_until="", **_failure(code, reasons))
-    failure = {"attempt": row.attempt, "due": stamp(due), "code": code, "reasons": dict(reasons)}
-    tx.append("deferred", row.message_id, row.id, {**changed, **failure})
+    debt = work.debt
+    changed = debts.change(tx, debt, State.READY, due=stamp(due), claimed_by="", lease_until="", **_failure(code, reasons))
+    failure = {"attempt": debt.attempt, "due": stamp(due), "code": code, "reasons": dict(reasons)}
+    tx.append("deferred", debt.message_id, debt.id, {**changed, **failure})
 
 
 def bury(tx: Transaction, work: Work, status: Status, code: str, reasons: Mapping[str, str]) -> Answer:
     """A failure for good: DEAD, and a receipt that says why."""
-    row = debts.held(tx, work)
-    changed = _end(tx, row, State.DEAD, outcome=status, **_failure(code, reasons))
-    said = issuing.about(row, status, code, reasons)
-    return issuing.issue(tx, Subject.load(tx, row.message_id), said, {**changed, "attempt": row.attempt})
+    changed = _end(tx, work.debt, State.DEAD, outcome=status, **_failure(code, reasons))
+    said = issuing.about(work.debt, status, code, reasons)
+    return issuing.issue(tx, work.subject, said, {**changed, "attempt": work.debt.attempt})
 
 
 def release(tx: Transaction, expired_at: datetime | None) -> int:
     """Give back claims: those whose lease was over at ``expired_at``, or, with None, all that this chain still holds from before."""
     if expired_at is None:
-        rows = tx.connection.execute(statements.CLAIMED_BY, {"chain": tx.context.chain}).all()
+        rows = tx.ask(statements.CLAIMED_BY, chain=tx.context.chain).all()
     else:
-        rows = tx.connection.execute(statements.LEASE_OVER, {"at": stamp(expired_at)}).all()
+        rows = tx.ask(statements.LEASE_OVER, at=stamp(expired_at)).all()
     for row in rows:
         changed = debts.change(tx, row, State.READY, claimed_by="", lease_until="")
         tx.append("released", row.message_id, row.id, {**changed, "claimed_by": row.claimed_by, "lease_until": row.lease_until})
     return len(rows)
 
 
-def _end(tx: Transaction, row: Row, to: State, **values: Any) -> dict[str, Any]:
-    return debts.change(tx, row, to, ended=stamp(tx.now), claimed_by="", lease_until="", **values)
+def _end(tx: Transaction, debt: Debt, to: State, **values: Any) -> dict[str, Any]:
+    return debts.change(tx, debt, to, ended=tx.at, claimed_by="", lease_until="", **values)
 
 
 def _failure(code: str, reasons: Mapping[str, str]) -> dict[str, str]:

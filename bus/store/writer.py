@@ -1,14 +1,18 @@
 """Writer: group commit. One thread owns the one writing connection; everything waiting goes into one transaction with one fsync.
 
-Each unit of work runs in its own savepoint: a unit that fails rolls back alone and its caller gets the exception. Only after the
-commit does any caller get an answer, so nothing is ever acknowledged that is not on disk (D3, D9). When the database itself fails
-(full disk, lock, I/O error), every caller of the batch gets Deferred 4.3.1: SQLite may have rolled the whole transaction back by itself.
+A unit of work that fails changes nothing and disturbs no other; its caller gets the exception. As good as always it fails before
+anything of it is written, and is forgotten. When that is too late (a claim that was lost, a row the database does not take), the
+transaction is rolled back and its units run once more, each one in its own savepoint.
+
+Only after the commit does any caller get an answer, so nothing is ever acknowledged that is not on disk (D3, D9). When the database itself
+fails (full disk, lock, I/O error), every caller of the batch gets Deferred 4.3.1: SQLite may have rolled the transaction back by itself.
 """
 
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
@@ -26,11 +30,12 @@ MOST = 256
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A unit waiting for its turn, and the caller waiting for the unit."""
+    """A unit waiting for its turn, and the caller waiting for the unit. ``last``: the others of its transaction run before it."""
 
     unit: Callable[[Transaction], Any]
     future: "asyncio.Future[Any]"
     loop: asyncio.AbstractEventLoop
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +68,17 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name=f"store-writer-{context.chain}", daemon=True)
         self._thread.start()
 
-    def submit(self, unit: Callable[[Transaction], T]) -> "asyncio.Future[T]":
-        """Queue ``unit``; the future ends after the commit. Raises Deferred 4.3.1 once the store is closed."""
+    def submit(self, unit: Callable[[Transaction], T], *, last: bool = False) -> "asyncio.Future[T]":
+        """Queue ``unit``, to come ``last`` of what is written together; the future ends after the commit.
+
+        It may run twice, the first time in vain. Raises Deferred 4.3.1 once the store is closed.
+        """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         with self._lock:
             if not self._open:
                 raise Deferred("store-unavailable")
-            self._queue.put(Job(unit, future, loop))
+            self._queue.put(Job(unit, future, loop, last))
         return future
 
     def close(self) -> None:
@@ -104,23 +112,45 @@ class Writer:
 
     def _commit(self, batch: list[Job]) -> list[Outcome]:
         """Run ``batch`` in one transaction; no outcome counts before the commit."""
+        batch.sort(key=attrgetter("last"))
         try:
-            with self._engine.begin() as connection:
-                transaction = Transaction.begin(connection, self._context)
-                outcomes = [_attempt(transaction, job) for job in batch]
-                transaction.flush()
+            try:
+                return self._transact(batch, _together)
+            except Exception as error:
+                if len(batch) == 1 or dialect.passing(error):
+                    raise
+                return self._transact(batch, _apart)
         except Exception as error:  # noqa: BLE001 - whatever happens, every caller must get an answer
             return [Outcome(job, error=_translated(error)) for job in batch]
+
+    def _transact(self, batch: list[Job], run: Callable[[Transaction, Job], Outcome]) -> list[Outcome]:
+        with self._engine.begin() as connection:
+            transaction = Transaction.begin(connection, self._context)
+            outcomes = [run(transaction, job) for job in batch]
+            transaction.end()
         return outcomes
 
 
-def _attempt(transaction: Transaction, job: Job) -> Outcome:
-    """Run one unit in a savepoint. A failure of the database itself is raised: it ends the whole batch."""
+def _together(transaction: Transaction, job: Job) -> Outcome:
+    """Run one unit, without a savepoint. Raises its failure when something of it is in the database already."""
+    mark = transaction.mark()
+    try:
+        return Outcome(job, job.unit(transaction))
+    except Exception as error:
+        if transaction.reached or dialect.passing(error):
+            raise
+        transaction.rewind(mark)
+        return Outcome(job, error=error)
+
+
+def _apart(transaction: Transaction, job: Job) -> Outcome:
+    """Run one unit in a savepoint, all that it writes. A failure of the database itself is raised: it ends the whole batch."""
     # Savepoints in plain SQL: SQLAlchemy's own bookkeeping of nested transactions costs as much as two statements.
     mark, connection = transaction.mark(), transaction.connection
     connection.exec_driver_sql("SAVEPOINT unit")
     try:
         outcome = Outcome(job, job.unit(transaction))
+        transaction.flush()
     except Exception as error:
         if dialect.passing(error):
             raise

@@ -19,7 +19,6 @@ _IN_ORDER = "order_key <> '' AND state IN ('READY', 'CLAIMED')"
 #: (name, table, columns, unique, predicate)
 _INDEXES: tuple[tuple[str, str, tuple[str, ...], bool, str], ...] = (
     ("messages_idempotency", "messages", ("sender", "sender_key"), True, ""),
-    ("messages_known", "messages", ("endpoint", "sender_key"), False, ""),
     ("messages_public", "messages", ("public_id",), False, ""),
     ("messages_document", "messages", ("document_id",), False, ""),
     ("messages_accepted", "messages", ("accepted",), False, ""),
@@ -33,7 +32,6 @@ _INDEXES: tuple[tuple[str, str, tuple[str, ...], bool, str], ...] = (
     ("deliveries_expiry", "deliveries", ("expires",), False, "state = 'WAITING'"),
     ("deliveries_standing", "deliveries", ("state", "target", "created"), False, "state <> 'DONE'"),
     ("receipts_message", "receipts", ("message_id",), False, ""),
-    ("receipts_delivery", "receipts", ("delivery_id",), False, ""),
     ("journal_message", "journal", ("message_id",), False, ""),
     ("journal_delivery", "journal", ("delivery_id",), False, ""),
     ("journal_refused", "journal", ("at",), False, "event = 'refused'"),
