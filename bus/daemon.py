@@ -148,6 +148,8 @@ class Daemon:
             log_config=None,
             access_log=False,
             server_header=False,
+            # X-Forwarded-* is whatever a client says it is.
+            proxy_headers=False,
             timeout_keep_alive=30,
             timeout_graceful_shutdown=15,
             ssl_context_factory=(lambda *_: self._tls()) if tls else None,

@@ -27,7 +27,7 @@ from bus import log, metrics
 from bus.delivery import ROUTE_PREFIX
 from bus.endpoint import Adapter, Answer, Fetched, Pending
 from bus.errors import BusError, Deferred, Rejected, text
-from bus.exchange import Exchange
+from bus.exchange import Target
 from bus.message import ENDPOINT, RECEIVERS, SENDER, Message
 from bus.offload import offload
 from bus.organisations import Organisation
@@ -63,6 +63,15 @@ class _Lane:
     full: bool = False
     nudge: asyncio.Event = field(default_factory=asyncio.Event)
     in_flight: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class _Routed:
+    """What routes made of one message: the deliveries owed, and what the journal is to know."""
+
+    results: list[Owed]
+    taps: dict[str, str]
+    history: list[str]
 
 
 class Engine:
@@ -295,22 +304,38 @@ class Engine:
 
     async def _process(self, work: Work) -> None:
         route = self._route(work.delivery.target.removeprefix(ROUTE_PREFIX))
-        exchange = await offload(len(work.message.body), route.process, work.message, self._clock())
-        results = [self._owed_to_target(route, exchange, index, work) for index in range(len(exchange.to))]
-        await self._store.routed(work, results, exchange.taps, exchange.history)
-        self._report(log.ROUTED, work, outcome="routed", targets=[target.name for target in exchange.to])
-        for result in results:
+        routed = await offload(len(work.message.body), self._follow, route, work.message, work.delivery.order_key)
+        await self._store.routed(work, routed.results, routed.taps, routed.history)
+        self._report(log.ROUTED, work, outcome="routed", targets=[result.target for result in routed.results])
+        for result in routed.results:
             self._nudge(result.target)
 
-    def _owed_to_target(self, route: Route, exchange: Exchange, index: int, work: Work) -> Owed:
-        target = exchange.to[index]
-        message = exchange.message.with_headers(**{RECEIVERS: " ".join(target.receivers)}) if target.receivers else exchange.message
+    def _follow(self, route: Route, message: Message, order_key: str) -> _Routed:
+        """What ``route`` makes of the message, and at once what the routes it leads to make of it: one transaction for all of them.
+
+        A route further on that fails must not fail its sisters: its delivery is recorded instead, and has a life of its own.
+        """
+        exchange = route.process(message, self._clock())
+        results, taps, history = list[Owed](), dict(exchange.taps), list(exchange.history)
+        for target in exchange.to:
+            owed = self._owed_to_target(route, exchange.message, target, order_key)
+            following = self._routes.get(target.name.removeprefix(ROUTE_PREFIX)) if target.name.startswith(ROUTE_PREFIX) else None
+            try:
+                routed = self._follow(following, owed.message, order_key) if following else _Routed([owed], {}, [])
+            except Exception:  # noqa: BLE001 - judged by _fail, in the attempt at that delivery
+                routed = _Routed([owed], {}, [])
+            results += routed.results
+            taps |= routed.taps
+            history += [f"{target.name}: {note}" for note in routed.history]
+        return _Routed(results, taps, history)
+
+    def _owed_to_target(self, route: Route, message: Message, target: Target, order_key: str) -> Owed:
         return Owed(
             route=route.name,
             target=target.name,
             owner=target.owner,
-            message=message,
-            order_key=work.delivery.order_key,
+            message=message.with_headers(**{RECEIVERS: " ".join(target.receivers)}) if target.receivers else message,
+            order_key=order_key,
             expires=self._clock() + (MAILBOX_LIFE if target.owner else route.retry.give_up),
         )
 

@@ -95,8 +95,12 @@ class Route:
         return exchange
 
     def _routed(self, exchange: Exchange) -> Exchange:
+        only = exchange.message.header(RECEIVERS).split()
+        if only and self.to and not any(entry.owners for entry in self.to):
+            # Nothing is asked of the message: it need not be looked at.
+            return replace(exchange, to=_merged(Target(entry.name, receivers=tuple(only)) for entry in self.to))
         view = views.of(exchange.message, self.site)
-        receivers = self._receivers(view, exchange.message.header(RECEIVERS).split())
+        receivers = self._receivers(view, only)
         targets = self._chosen(view, receivers) if self.choose else self._listed(_reduced(view, receivers), receivers)
         return replace(exchange, to=_merged(targets))
 
