@@ -106,7 +106,7 @@ class Engine:
         message = replace(message, id=self._ids(), headers={**message.headers, ENDPOINT: endpoint})
         try:
             route, owed = await offload(len(message.body), self._admit, endpoint, message)
-            answer = await self._store.accept(message, owed, receipts_to=route.receipts)
+            answer = await self._store.accept(message, *owed, receipts_to=route.receipts)
         except Exception as error:
             await self.refuse(endpoint, message.header(SENDER), error, message.digest)
             raise
@@ -115,18 +115,22 @@ class Engine:
             return answer
         metrics.ACCEPTED.labels(route.name).inc()
         _log.info(log.ACCEPTED, message=message.id, route=route.name, partner=message.header(SENDER), size=len(message.body))
-        self._nudge(ROUTE_PREFIX + route.name)
+        for each in owed:
+            self._nudge(each.target)
         return answer
 
-    def _admit(self, endpoint: str, message: Message) -> tuple[Route, Owed]:
-        """The first route of this endpoint that takes the message, and what it is owed: what its gate let pass, and nothing else (D4)."""
+    def _admit(self, endpoint: str, message: Message) -> tuple[Route, list[Owed]]:
+        """The first route of this endpoint that takes the message, and what is owed: what its gate let pass, and nothing else (D4).
+
+        A route with steps is owed the message. One without has nothing left to do: what its router said at the gate is what is owed.
+        """
         route = next((route for route in self._routes.values() if route.source == endpoint and route.matches(message)), None)
         if route is None:
             raise Rejected("no-route", endpoint=endpoint)
-        now = self._clock()
-        admitted = route.admit(message, now).message
-        target, order_key = ROUTE_PREFIX + route.name, route.order_key(admitted)
-        return route, Owed(route=route.name, target=target, message=admitted, order_key=order_key, expires=now + route.retry.give_up)
+        admitted = route.admit(message, self._clock())
+        targets = (Target(ROUTE_PREFIX + route.name),) if route.steps else admitted.to
+        order_key = route.order_key(admitted.message)
+        return route, [self._owed_to_target(route, admitted.message, target, order_key) for target in targets]
 
     async def refuse(self, endpoint: str, partner: str, error: Exception, digest: str) -> str:
         """Journal a refusal once and return its reference; an unexpected error is logged with its traceback under it."""

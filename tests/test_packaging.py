@@ -14,7 +14,18 @@ def test_the_wheel_holds_the_reference_site(repository: Path, tmp_path: Path) ->
         if (repository / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((repository / name).read_bytes())
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(tmp_path), str(source)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--wheel-dir",
+        str(tmp_path),
+        str(source),
+    ]
     subprocess.run(command, check=True, timeout=120, cwd=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
     held = {name.split("/share/govbus/", 1)[-1] for name in zipfile.ZipFile(wheel).namelist()}

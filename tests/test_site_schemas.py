@@ -1,4 +1,4 @@
-"""Every schema of the reference site, collected: ``examples/valid-*`` are valid and ``invalid-*`` are not, in the opinion of two validators.
+"""Every schema of the reference site, collected: ``examples/valid-*`` are valid, ``invalid-*`` are not, and two validators say so.
 
 An example belongs to the schema its name continues with (``valid-status-02.xml`` to ``status.xsd``), or else to the domain's own.
 """

@@ -1,6 +1,6 @@
 """Taking messages in: the idempotent receiver, and refusals (D2)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bus.endpoint import Answer
@@ -13,12 +13,12 @@ from bus.store.tables import canonical, fingerprint
 from bus.store.transaction import Transaction, Turn
 
 
-def accept(tx: Transaction, message: Message, owed: Owed, receipts_to: str) -> Answer:
-    """Take responsibility for a message: its row and octets, the debt to its route, and the receipt ACCEPTED.
+def accept(tx: Transaction, message: Message, owed: Sequence[Owed], receipts_to: str) -> Answer:
+    """Take responsibility for a message: its row and octets, the debts it begins with, and the receipt ACCEPTED.
 
     The same key and content again gives the first receipt; the same key with other content raises Rejected 5.6.9.
     """
-    row = _row(tx, message, owed, receipts_to)
+    row = _row(tx, message, owed[0].route, receipts_to)
     key = (row["sender"], row["sender_key"])
     known = tx.ask_of(key, statements.KNOWN_MESSAGE, sender=row["sender"], sender_key=row["sender_key"]).one_or_none()
     if known is not None:
@@ -26,15 +26,14 @@ def accept(tx: Transaction, message: Message, owed: Owed, receipts_to: str) -> A
             raise Rejected("content-differs", message=row["public_id"])
         return issuing.accepted(tx, known.id)
     tx.write(Turn.MESSAGE, statements.INSERT_MESSAGE, row, key)
-    if owed.message.digest != message.digest:
-        blobs.keep(tx, message.digest, message.body)
+    blobs.keep(tx, message.digest, message.body)
     subject = Subject.of(row)
-    entry = debts.owe(tx, subject, owed, owed.message.digest)
+    entries = [debts.owe(tx, subject, each, each.message.digest, kept=each.message.digest == message.digest) for each in owed]
     said = issuing.statement(Status.ACCEPTED, "receipt-accepted", None, recipient=tx.context.organisation)
-    return issuing.issue(tx, subject, said, {"message": fingerprint(row), "owed": [entry]})
+    return issuing.issue(tx, subject, said, {"message": fingerprint(row), "owed": entries})
 
 
-def _row(tx: Transaction, message: Message, owed: Owed, receipts_to: str) -> dict[str, Any]:
+def _row(tx: Transaction, message: Message, route: str, receipts_to: str) -> dict[str, Any]:
     given, sender = message.header(SENDER_MESSAGE_ID), message.header(SENDER)
     return {
         "id": message.id,
@@ -42,7 +41,7 @@ def _row(tx: Transaction, message: Message, owed: Owed, receipts_to: str) -> dic
         "sender": sender,
         "sender_key": given or f"sha256:{message.digest}",
         "endpoint": message.header(ENDPOINT),
-        "route": owed.route,
+        "route": route,
         "kind": message.header(KIND) or KIND_OTHER,
         "organ": message.header(FROM) or sender,
         "receivers": message.header(RECEIVERS),

@@ -84,9 +84,9 @@ class Store:
 
     # --- the door ---------------------------------------------------------------------------------------------------
 
-    async def accept(self, message: Message, owed: Owed, *, receipts_to: str = "") -> Answer:
-        """Take responsibility: message, debt, receipt ACCEPTED. The same again gives the first receipt. Raises Rejected 5.6.9."""
-        for body in {message.digest: message, owed.message.digest: owed.message}.values():
+    async def accept(self, message: Message, *owed: Owed, receipts_to: str = "") -> Answer:
+        """Take responsibility: message, debts, receipt ACCEPTED. The same again gives the first receipt. Raises Rejected 5.6.9."""
+        for body in {each.digest: each for each in (message, *(each.message for each in owed))}.values():
             await self._files.keep(body.digest, body.body)
         return await self._write(partial(accepting.accept, message=message, owed=owed, receipts_to=receipts_to))
 

@@ -10,10 +10,12 @@ from bus.audit import audit
 from bus.engine import Engine
 from bus.errors import Deferred, Rejected
 from bus.evidence import Evidence
+from bus.exchange import Exchange
 from bus.ids import uuid7
 from bus.message import Message
+from bus.route import Entry, Route
 from bus.site import Site
-from bus.store import Store
+from bus.store import Owed, Store
 
 
 async def test_a_message_ends_in_a_receipt_with_the_partners_reply(bench: Bench) -> None:
@@ -165,3 +167,45 @@ async def test_an_endpoint_without_a_route_says_so(bench: Bench) -> None:
     """A door that leads nowhere is 5.3.5."""
     with pytest.raises(Rejected, match=r"5\.3\.5"):
         await bench.engine.accept("no-such-door", Message("", {}, b"<d/>"))
+
+
+async def test_a_route_that_fails_does_not_fail_its_sisters(opened: tuple[Site, Callable[[], Store], Evidence], clock: HandClock) -> None:
+    """A document on two ways: the way whose step rejects it ends REJECTED, the other DELIVERED; each has its own receipt."""
+    site, open_store, evidence = opened
+
+    def refuse(exchange: Exchange) -> Exchange:
+        raise Rejected("transform-failed", stylesheet="x.xsl", detail="nothing fits")
+
+    partners = {name: Partner(name) for name in ("agency", "other")}
+    routes = {
+        "door": Route("door", "door", site, to=(Entry("route:bad"), Entry("route:good"))),
+        "bad": Route("bad", "", site, steps=(refuse,), to=(Entry("agency"),)),
+        "good": Route("good", "", site, to=(Entry("other"),)),
+    }
+    store = open_store()
+    engine = Engine(site, store, partners, routes, clock=clock, ids=uuid7(clock), jitter=lambda: 0.5)
+    await engine.start()
+    bench = Bench(site, store, evidence, clock, partners, engine)
+    await bench.hand_in("m1")
+    await bench.until(lambda: sorted(bench.statuses("m1")) == ["ACCEPTED", "DELIVERED", "REJECTED"])
+    assert (len(partners["agency"].taken), len(partners["other"].taken)) == (0, 1)
+    assert audit(store, evidence).findings == ()
+    await engine.stop()
+    store.close()
+
+
+async def test_work_for_a_deleted_route_waits_and_expires(opened: tuple[Site, Callable[[], Store], Evidence], clock: HandClock) -> None:
+    """A route deleted with messages in flight: they are tried, visibly, and in the end the sender is told."""
+    site, open_store, evidence = opened
+    store = open_store()
+    message = Message("0192a000-0000-7000-8000-000000000001", {"sender": "telecom-authority", "sender-message-id": "m1"}, b"<d/>")
+    await store.accept(message, Owed(route="gone", target="route:gone", message=message, expires=clock() + timedelta(hours=1)))
+    engine = Engine(site, store, {}, {}, clock=clock, ids=uuid7(clock), jitter=lambda: 0.5)
+    await engine.start()
+    bench = Bench(site, store, evidence, clock, {"route:gone": Partner("route:gone")}, engine)
+    await bench.deferred("m1")
+    assert bench.attempt("m1")["last_code"] == "4.3.5"
+    clock.advance(timedelta(hours=2))
+    await bench.until(lambda: bench.statuses("m1") == ["ACCEPTED", "EXPIRED"])
+    await engine.stop()
+    store.close()
