@@ -43,7 +43,7 @@ def text(key: str, language: str, **values: object) -> str:
     """The catalogue's text for ``key`` in ``language`` ("vi" or "en"), its placeholders filled from ``values``."""
     entry = catalogue()[key]
     template = entry.vi if language == "vi" else entry.en
-    return template.format(**{name: _said(value, language) for name, value in values.items()})
+    return template.format(**{name: said(value, language) for name, value in values.items()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,21 @@ class Phrase:
     values: Mapping[str, object]
 
 
-def _said(value: object, language: str) -> object:
-    """``value`` as it is filled into a text: a Phrase, or a tuple of them, becomes words."""
+@dataclass(frozen=True, slots=True)
+class Quoted:
+    """A value in somebody else's words, by language; where they said nothing in a language, their first words stand."""
+
+    words: Mapping[str, str]
+
+
+def said(value: object, language: str) -> object:
+    """``value`` as it is filled into a text: a Phrase, a Quoted, or a tuple of them, becomes words."""
     if isinstance(value, Phrase):
         return text(value.key, language, **value.values)
+    if isinstance(value, Quoted):
+        return value.words.get(language) or next(iter(value.words.values()), "")
     if isinstance(value, tuple):
-        return "; ".join(str(_said(part, language)) for part in value)
+        return "; ".join(str(said(part, language)) for part in value)
     return value
 
 

@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 from lxml import etree
 
 from bus import mime, xmlio, xop
-from bus.errors import BusError, Deferred, Rejected
+from bus.errors import BusError, Deferred, Quoted, Rejected
 
 FAULT_NAMESPACE = "urn:govbus:fault:v1"
 ADDRESSING = "http://www.w3.org/2005/08/addressing"
@@ -178,8 +178,8 @@ def raise_fault(reply: Envelope, target: str, retry_after: float | None = None) 
         return
     code, reason = _fault_words(reply.payload)
     ours = _first(reply.payload, f"{{{FAULT_NAMESPACE}}}Code")
-    # A bus's own fault string begins with the code.
-    detail = reason if ours and reason.startswith(ours) else f"{ours or code}: {reason}"
+    reasons = {_language(said): f"{ours} {said.text}" for said in reply.payload.iter(f"{{{FAULT_NAMESPACE}}}Reason")}
+    detail = Quoted(reasons) if ours and reasons else f"{ours or code}: {reason}"
     transient = ours.startswith("4") if _CODE.fullmatch(ours) else code.partition(".")[0] in {"Server", "Receiver"}
     if transient:
         raise Deferred("partner-postponed", target=target, detail=detail, retry_after=retry_after)
@@ -257,6 +257,10 @@ def _fault_words(element: etree._Element) -> tuple[str, str]:
     soap_12 = f"{{{SOAP_12.namespace}}}"
     code = _first(element, "faultcode", f"{soap_12}Value")
     return code.rpartition(":")[2], _first(element, "faultstring", f"{soap_12}Text") or "no reason given"
+
+
+def _language(element: etree._Element) -> str:
+    return str(element.get("{http://www.w3.org/XML/1998/namespace}lang", ""))
 
 
 def _first(element: etree._Element, *names: str) -> str:

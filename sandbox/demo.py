@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from bus import edxml
+from bus.cli.screen import language
 from bus.edxml.model import Document
-from bus.errors import Deferred, Rejected
+from bus.errors import Deferred, Rejected, said
 from bus.message import KIND_DOCUMENT, KIND_RECEIPT
 from sandbox import documents, outcome, sites
 from sandbox.documents import GOVERNMENT_OFFICE, PARTIES, PARTNER_AGENCY, SECURITY_AUTHORITY, TELECOM_AUTHORITY, Party
@@ -143,7 +144,7 @@ async def _send_from_unit(run: Run, item: Item, unit: Unit) -> None:
     try:
         first = await _persist(lambda: unit.send(item.body, item.message_id, mtom=len(item.body) > MTOM_BYTES))
     except Rejected as error:
-        code, _, reason = str(error.values.get("detail", error)).partition(" ")
+        code, _, reason = str(said(error.values.get("detail", str(error)), language())).partition(" ")
         run.refused.append(Refused(item.message_id, item.refused, code, reason))
         if code != item.refused:
             run.unexpected.append(f"{item.message_id}: refused with {code} {reason}")
