@@ -116,10 +116,11 @@ class Recorder(Client):
 
 @pytest.fixture
 async def poller(hub: Node, make_site: Callable[..., Loaded], client: Clients) -> AsyncIterator[tuple[Poller, Recorder, Node]]:
-    """A poller of the ministry's that the test turns by hand; the ministry's own one sleeps for a day."""
+    """A poller that the test turns by hand; the ministry's own one calls where nobody answers, and then sleeps for a day."""
     by_hand = MINISTRY_BUS.replace("poll: 50ms", "poll: 1d")
-    with listen_at() as listener:
-        async with running(make_site("ministry", by_hand, VXP_URL=f"{hub.url}/vxp/exchange"), listener) as node:
+    with listen_at() as listener, listen_at() as nobody:
+        deaf = f"http://127.0.0.1:{nobody.getsockname()[1]}/vxp/exchange"
+        async with running(make_site("ministry", by_hand, VXP_URL=deaf), listener) as node:
             recorder = Recorder(client(hub, MINISTRY).account, name="hub", clock=now)
             recorder.told, recorder.broken = [], set()
             yield Poller(recorder, node.engine, endpoint="national-exchange", partner="government-office"), recorder, node
