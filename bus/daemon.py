@@ -23,6 +23,7 @@ import uvicorn
 import uvloop
 
 from bus import config, log, metrics
+from bus.config import Loaded
 from bus.endpoint import Door
 from bus.engine import Engine
 from bus.errors import ConfigurationError
@@ -63,6 +64,17 @@ def open_store(site: Site, environment: Mapping[str, str], chain: str) -> Store:
         chain=chain,
         blobs=data / "blobs",
     )
+
+
+@contextlib.contextmanager
+def opened(root: Path, environment: Mapping[str, str], chain: str) -> Iterator[tuple[Loaded, Store]]:
+    """A site and its store, beside a daemon that may be running. ``chain`` is not the daemon's, so that neither waits for the other."""
+    loaded = config.load(root, environment=environment, clock=utc_now)
+    store = open_store(loaded.site, environment, chain)
+    try:
+        yield loaded, store
+    finally:
+        store.close()
 
 
 class AlreadyRunning(Exception):

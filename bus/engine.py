@@ -16,7 +16,7 @@ what the store has committed, and what is not committed is done again when the l
 import asyncio
 import random
 import secrets
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
@@ -196,8 +196,7 @@ class Engine:
         released = await self._store.release(expired_at=None)
         if released:
             _log.info(log.RELEASED, deliveries=released)
-        for target in [*(ROUTE_PREFIX + name for name in self._routes), *(n for n, a in self._endpoints.items() if a.features.sends)]:
-            self._open_lane(target)
+        self._open_lanes()
         self._spawn(self._housekeeping())
         for adapter in self._endpoints.values():
             await adapter.start(self)
@@ -217,9 +216,14 @@ class Engine:
         """Whether every loop still runs."""
         return not self._stopping and all(not task.done() for task in self._tasks)
 
-    def _open_lane(self, target: str) -> None:
-        self._lanes[target] = lane = _Lane(target)
-        self._spawn(self._run_lane(lane))
+    def _open_lanes(self, others: Iterable[str] = ()) -> None:
+        """A lane for each route and pushed endpoint that has none yet, and for ``others``."""
+        routes = (ROUTE_PREFIX + name for name in self._routes)
+        pushed = (name for name, adapter in self._endpoints.items() if adapter.features.sends)
+        for target in (*routes, *pushed, *others):
+            if target not in self._lanes:
+                self._lanes[target] = lane = _Lane(target)
+                self._spawn(self._run_lane(lane))
 
     def _spawn(self, loop: Coroutine[Any, Any, None]) -> None:
         self._tasks.add(asyncio.create_task(loop))
@@ -280,9 +284,7 @@ class Engine:
             await asyncio.sleep(HOUSEKEEPING_SECONDS)
             try:
                 released = await self._store.release(expired_at=self._clock())
-                for target in await asyncio.to_thread(self._store.targets_with_work):
-                    if target not in self._lanes:
-                        self._open_lane(target)
+                self._open_lanes(await asyncio.to_thread(self._store.targets_with_work))
             except Exception as error:  # noqa: BLE001 - as in _claim
                 self._trouble(error)
                 continue
@@ -421,7 +423,5 @@ class Engine:
         self._site, self._endpoints, self._routes = site, endpoints, routes
         for adapter in endpoints.values():
             await adapter.start(self)
-        for target in [*(ROUTE_PREFIX + name for name in routes), *(n for n, a in endpoints.items() if a.features.sends)]:
-            if target not in self._lanes:
-                self._open_lane(target)
+        self._open_lanes()
         await asyncio.gather(*(adapter.stop() for adapter in old.values()))

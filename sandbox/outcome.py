@@ -4,7 +4,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from bus import audit, config, daemon
+from bus import audit, daemon
 from bus.cli.screen import say
 from bus.config import Loaded
 from bus.delivery import ROUTE_PREFIX
@@ -67,15 +67,9 @@ class Outcome:
         return not self.findings and self.receipts == self.receipts_verified
 
 
-@contextmanager
-def opened(site: Path) -> Iterator[tuple[Loaded, Store]]:
-    """A site's configuration and its store, beside the running daemon."""
-    loaded = config.load(site, environment={}, clock=daemon.utc_now)
-    store = daemon.open_store(loaded.site, {}, "observer")
-    try:
-        yield loaded, store
-    finally:
-        store.close()
+def opened(site: Path) -> AbstractContextManager[tuple[Loaded, Store]]:
+    """A site and its store, beside its running daemon, with nothing of our own environment."""
+    return daemon.opened(site, {}, "observer")
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 import getpass
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from bus import audit as oracle
-from bus import config, daemon
+from bus import daemon
 from bus.cli.screen import JsonOption, SiteOption, console, emit, fields, language, say, table
 from bus.config import Loaded
 from bus.delivery import State
@@ -22,15 +22,8 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="Why; written into t
 Ids = Annotated[list[str], typer.Argument(help="Message ids.")]
 
 
-@contextmanager
-def _opened(site: Path) -> Iterator[tuple[Loaded, Store]]:
-    loaded = config.load(site, environment=os.environ, clock=daemon.utc_now)
-    # Operators write to a chain of their own, so that the daemon's is never contended.
-    store = daemon.open_store(loaded.site, os.environ, "operator")
-    try:
-        yield loaded, store
-    finally:
-        store.close()
+def _opened(site: Path) -> AbstractContextManager[tuple[Loaded, Store]]:
+    return daemon.opened(site, os.environ, "operator")
 
 
 def messages(
