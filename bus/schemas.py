@@ -2,6 +2,8 @@
 
 A closed world: what a schema includes or a stylesheet imports is looked up in the library and nowhere else, whatever the
 reference says, so no schema can read another file or reach the network; XSLT ``document()`` and ``exsl:document`` are refused.
+A schema is compiled from a private copy of the files it refers to, because libxml2 has one loader of references for the whole
+process: while lxml answers one thread's references itself, another thread that ends a parse puts the old loader back.
 Files are snapshots: a library never sees a file change under it, a reload builds a new one.
 
 Raises ``FileNotFoundError`` (with the nearest path) and ``ValueError`` (a file that does not compile) to those who load a site,
@@ -14,6 +16,8 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
+from posixpath import normpath
+from tempfile import TemporaryDirectory
 from typing import TypeVar, cast
 
 from lxml import etree
@@ -27,6 +31,7 @@ MOST_QUOTED = 60
 
 #: Library files have addresses of their own: relative references resolve among them, and absolute ones lead nowhere else.
 _BASE = "library://schemas/"
+_REFERENCES = tuple(f"{{http://www.w3.org/2001/XMLSchema}}{name}" for name in ("include", "import", "redefine"))
 _STRIP_NAMESPACE = re.compile(r"\{[^{}' ]*[:/][^{}' ]*\}")
 
 #: libxml2's and libxslt's compilers share state: two threads compiling at once fail at random.
@@ -64,11 +69,11 @@ class Library:
 
     def schema(self, name: str) -> etree.XMLSchema:
         """The compiled XML Schema. Raises ValueError with line and reason when it does not compile."""
-        return self._compile("schema", name, etree.XMLSchema)
+        return self._compile("schema", name, self._schema)
 
     def stylesheet(self, name: str) -> etree.XSLT:
         """The compiled stylesheet, which can read and write no file and no network. Raises ValueError as ``schema`` does."""
-        return self._compile("stylesheet", name, _stylesheet)
+        return self._compile("stylesheet", name, self._stylesheet)
 
     def validate(self, name: str, tree: etree._Element) -> None:
         """Raise Rejected 5.6.3 with every error (XPath, line, what was expected) unless ``tree`` is valid against schema ``name``."""
@@ -81,24 +86,54 @@ class Library:
             errors += (Phrase("xsd-more", {"count": len(faults) - MOST_ERRORS}),)
         raise Rejected("schema-invalid", at=str(errors[0].values["path"]), schema=name, errors=errors)
 
-    def _compile(self, kind: str, name: str, compiler: Callable[[etree._Element], T]) -> T:
+    def _compile(self, kind: str, name: str, compiler: Callable[[str], T]) -> T:
         cache: dict[str, T] = self._compiled.__dict__
         key = f"{kind} {name}"
         if key not in cache:
-            data = self.read(name)
+            self.read(name)
             try:
                 with _COMPILING:
-                    cache[key] = compiler(self._tree(name, data))
+                    cache[key] = compiler(name)
             except etree.LxmlError as error:
                 raise ValueError(f"{kind} {name!r} does not compile: {_why(error)}") from error
             except OSError as error:
                 raise ValueError(f"{kind} {name!r} refers to a file it may not or cannot have: {error}") from error
         return cache[key]
 
-    def _tree(self, name: str, data: bytes) -> etree._Element:
+    def _schema(self, name: str) -> etree.XMLSchema:
+        with TemporaryDirectory(prefix="govbus-schemas-") as copy:
+            for file, tree in self._closure(name).items():
+                target = Path(copy, file)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(etree.tostring(tree, encoding="utf-8"))
+            return etree.XMLSchema(file=str(Path(copy, name)))
+
+    def _closure(self, name: str) -> dict[str, etree._Element]:
+        """The schema and everything it refers to, by path. Without their DOCTYPEs, so no entity of theirs is ever read."""
+        found: dict[str, etree._Element] = {}
+        waiting = [name]
+        while waiting:
+            file = waiting.pop()
+            if file not in found:
+                found[file] = self._tree(file)
+                references = (element.get("schemaLocation") for element in found[file].iter(*_REFERENCES))
+                waiting += [self._inside(file, reference) for reference in references if reference]
+        return found
+
+    def _inside(self, file: str, reference: str) -> str:
+        """The library's name for what ``file`` refers to. Raises PermissionError unless it lies in the library."""
+        name = normpath(f"{PurePosixPath(file).parent}/{reference}")
+        if ":" in reference or reference.startswith("/") or name.startswith(".."):
+            raise PermissionError(f"{reference!r} lies outside the library")
+        return name
+
+    def _stylesheet(self, name: str) -> etree.XSLT:
+        return etree.XSLT(self._tree(name), access_control=etree.XSLTAccessControl.DENY_ALL)  # type: ignore[attr-defined]
+
+    def _tree(self, name: str) -> etree._Element:
         parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
         parser.resolvers.add(_Resolver(self))
-        return etree.fromstring(data, parser, base_url=_BASE + name)
+        return etree.fromstring(self.read(name), parser, base_url=_BASE + name)
 
     def _nearest(self, name: str) -> str:
         suffix = PurePosixPath(name).suffix
@@ -108,7 +143,7 @@ class Library:
 
 
 class _Resolver(etree.Resolver):
-    """Answers every reference of a schema or stylesheet from the library, and refuses whatever lies outside it."""
+    """Answers every reference of a stylesheet from the library, and refuses whatever lies outside it."""
 
     def __init__(self, library: Library) -> None:
         self._library = library
@@ -118,10 +153,6 @@ class _Resolver(etree.Resolver):
             raise PermissionError(f"{system_url!r} lies outside the library")
         data = self._library.read(system_url.removeprefix(_BASE))
         return self.resolve_string(data, context, base_url=system_url)
-
-
-def _stylesheet(tree: etree._Element) -> etree.XSLT:
-    return etree.XSLT(tree, access_control=etree.XSLTAccessControl.DENY_ALL)  # type: ignore[attr-defined]
 
 
 def _entries(log: object) -> list[etree._LogEntry]:

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 from lxml import etree
@@ -99,6 +100,40 @@ def test_a_file_changed_on_disk_changes_nothing_until_a_reload(library: Library)
     with ThreadPoolExecutor(1) as other:
         other.submit(library.validate, "t/v1/main.xsd", etree.fromstring('<r xmlns="urn:t" id="1"><code/><n>1</n></r>')).result(10)
     assert library.digest("t/v1/main.xsd") == digest
+
+
+class Halting:
+    """A parser target that stops in the middle of its document until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.started, self.ended = Event(), Event()
+
+    def start(self, tag: str, attributes: object) -> None:
+        self.started.set()
+        assert self.ended.wait(10)
+
+    def close(self) -> None:
+        """Nothing is kept of the document."""
+
+
+def test_a_schema_compiles_while_other_threads_parse(library: Library) -> None:
+    """libxml2's loader of references belongs to the whole process; a parse that ends just then takes nothing away."""
+    (library.root / "t/v1/both.xsd").write_text(MAIN.replace("<xs:element", '<xs:include schemaLocation="more.xsd"/><xs:element', 1))
+    (library.root / "t/v1/more.xsd").write_text(TYPES.replace("Code", "Other"))
+    halting = Halting()
+
+    class Watched(Library):
+        def read(self, name: str) -> bytes:
+            if name == "t/v1/types.xsd":
+                halting.ended.set()
+                other.shutdown()
+            return super().read(name)
+
+    with ThreadPoolExecutor(1) as other:
+        parse = other.submit(etree.fromstring, "<a/>", etree.XMLParser(target=halting))
+        assert halting.started.wait(10)
+        Watched(library.root).schema("t/v1/both.xsd")
+    assert parse.exception() is None
 
 
 def test_threads_do_not_mix_up_their_errors(library: Library) -> None:
