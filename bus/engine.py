@@ -87,7 +87,9 @@ class Engine:
         clock: Clock,
         ids: Callable[[], str],
         jitter: Callable[[], float] = random.random,
+        on_nudge: Callable[[str], None] = lambda _target: None,
     ) -> None:
+        """``on_nudge`` is called, on the loop, with each target that a commit of this engine created work for: for the other nodes."""
         self._site = site
         self._store = store
         self._endpoints = endpoints
@@ -95,6 +97,7 @@ class Engine:
         self._clock = clock
         self._ids = ids
         self._jitter = jitter
+        self._on_nudge = on_nudge
         self._lanes: dict[str, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -115,8 +118,7 @@ class Engine:
             return answer
         metrics.ACCEPTED.labels(route.name).inc()
         _log.info(log.ACCEPTED, message=message.id, route=route.name, partner=message.header(SENDER), size=len(message.body))
-        for each in owed:
-            self._nudge(each.target)
+        self._announce(each.target for each in owed)
         return answer
 
     def _admit(self, endpoint: str, message: Message) -> tuple[Route, list[Owed]]:
@@ -228,10 +230,17 @@ class Engine:
     def _spawn(self, loop: Coroutine[Any, Any, None]) -> None:
         self._tasks.add(asyncio.create_task(loop))
 
-    def _nudge(self, target: str) -> None:
+    def nudge(self, target: str) -> None:
+        """There may be work for ``target``: a hint, which costs latency when it is lost (D1). From another thread: call_soon_threadsafe."""
         lane = self._lanes.get(target)
         if lane is not None:
             lane.nudge.set()
+
+    def _announce(self, targets: Iterable[str]) -> None:
+        """A commit created work for ``targets``: wake our own lanes, and let the other nodes be woken."""
+        for target in targets:
+            self.nudge(target)
+            self._on_nudge(target)
 
     async def _run_lane(self, lane: _Lane) -> None:
         while not self._stopping:
@@ -313,8 +322,7 @@ class Engine:
         routed = await offload(len(work.message.body), self._follow, route, work.message, work.delivery.order_key)
         await self._store.routed(work, routed.results, routed.taps, routed.history)
         self._report(log.ROUTED, work, outcome="routed", targets=[result.target for result in routed.results])
-        for result in routed.results:
-            self._nudge(result.target)
+        self._announce(result.target for result in routed.results)
 
     def _follow(self, route: Route, message: Message, order_key: str) -> _Routed:
         """What ``route`` makes of the message, and at once what the routes it leads to make of it: one transaction for all of them.
