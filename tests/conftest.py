@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from servers import PostgresServer, programs
 
 from bus import scaffold
 from sandbox.process import BusProcess
@@ -27,6 +28,18 @@ def xmlsec1() -> str:
     if found is None:
         pytest.skip("xmlsec1 is not installed (package xmlsec1)")
     return found
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of the tests' own. Without its programs the test is skipped; in CI they must be there."""
+    binaries = programs()
+    if binaries is None and os.environ.get("CI") == "true":
+        pytest.fail("PostgreSQL is not installed; .ci/run installs it")
+    if binaries is None:
+        pytest.skip("PostgreSQL is not installed (package postgresql)")
+    with PostgresServer(binaries) as server:
+        yield server
 
 
 @pytest.fixture
