@@ -3,17 +3,16 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bus.endpoint import Answer
 from bus.errors import Rejected
 from bus.message import DOCUMENT_ID, ENDPOINT, FROM, KIND, KIND_OTHER, RECEIVERS, SENDER, SENDER_MESSAGE_ID, SUBJECT, Message
 from bus.receipt import Status
-from bus.store import blobs, debts, issuing, statements
-from bus.store.model import Owed, Subject
+from bus.store import blobs, debts, issuing, statements, working
+from bus.store.model import Accepted, Owed, Subject
 from bus.store.tables import canonical, fingerprint
 from bus.store.transaction import Transaction, Turn
 
 
-def accept(tx: Transaction, message: Message, owed: Sequence[Owed], receipts_to: str) -> Answer:
+def accept(tx: Transaction, message: Message, owed: Sequence[Owed], receipts_to: str) -> Accepted:
     """Take responsibility for a message: its row and octets, the debts it begins with, and the receipt ACCEPTED.
 
     The same key and content again gives the first receipt; the same key with other content raises Rejected 5.6.9.
@@ -24,13 +23,15 @@ def accept(tx: Transaction, message: Message, owed: Sequence[Owed], receipts_to:
     if known is not None:
         if known.digest != row["digest"]:
             raise Rejected("content-differs", message=row["public_id"])
-        return issuing.accepted(tx, known.id)
+        first = issuing.accepted(tx, known.id)
+        return Accepted(first.receipt, first.xml, duplicate=True)
     tx.write(Turn.MESSAGE, statements.INSERT_MESSAGE, row, key)
     blobs.keep(tx, message.digest, message.body)
     subject = Subject.of(row)
-    entries = [debts.owe(tx, subject, each, each.message.digest, kept=each.message.digest == message.digest) for each in owed]
+    rows = [debts.owe(tx, subject, each, each.message.digest, kept=each.message.digest == message.digest) for each in owed]
     said = issuing.statement(Status.ACCEPTED, "receipt-accepted", None, recipient=tx.context.organisation)
-    return issuing.issue(tx, subject, said, {"message": fingerprint(row), "owed": entries})
+    answer = issuing.issue(tx, subject, said, {"message": fingerprint(row), "owed": [debts.entry(each) for each in rows]})
+    return Accepted(answer.receipt, answer.xml, works=working.begun(tx, subject, owed, rows))
 
 
 def _row(tx: Transaction, message: Message, route: str, receipts_to: str) -> dict[str, Any]:

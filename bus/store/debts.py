@@ -4,7 +4,8 @@ The table ``bus.delivery.TRANSITIONS`` is enforced here and only here. A deliver
 change carries the same number and the new state, so that the audit can tell the true state of every delivery.
 
 The fence (D8): a change is written only where the delivery still has the revision that the unit decided on. A claim and its end are
-changes, so a worker whose lease ran out finds another revision, and LostClaim is raised when the change is written.
+changes, so a worker whose lease ran out finds another revision, and LostClaim is raised when the change is written. A delivery that is
+claimed as it is recorded is inserted as what the claim would have made of it, and has its journal row as any claim.
 
 Order: among the active (READY, CLAIMED) deliveries to one target with the same order key, only the one that was created first may be
 claimed. That one has ``claimable = 1``; it is worked out when something changes, not when something is claimed, so that a claim costs
@@ -12,6 +13,7 @@ the same however many deliveries stand blocked. A new delivery works it out as i
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from bus.delivery import TRANSITIONS, State
@@ -27,8 +29,8 @@ def subject_of(tx: Transaction, message_id: str) -> Subject:
     return Subject.of(columns(tx.ask(statements.MESSAGE, id=message_id).one()))
 
 
-def owe(tx: Transaction, subject: Subject, owed: Owed, digest: str, *, kept: bool = False) -> dict[str, str]:
-    """Record a debt: WAITING in its owner's mailbox, else READY; ``kept``: its octets are here. Returns what the journal says of it."""
+def owe(tx: Transaction, subject: Subject, owed: Owed, digest: str, *, kept: bool = False) -> dict[str, Any]:
+    """Record a debt: WAITING in its owner's mailbox, else READY or at once CLAIMED; ``kept``: its octets are here. Gives its row."""
     if not kept:
         blobs.keep(tx, digest, owed.message.body)
     headers = owed.message.headers
@@ -50,22 +52,47 @@ def owe(tx: Transaction, subject: Subject, owed: Owed, digest: str, *, kept: boo
     if owed.owner:
         names = (subject.public_id, subject.id)
         values["public_id"] = next((name for name in names if not _taken(tx, owed.owner, name)), "")
+    elif owed.lease is not None and _first_of_its_key(tx, owed):
+        values |= {"state": State.CLAIMED, "revision": 1, **claim(tx, 0, owed.lease)}
     return insert(tx, values)
+
+
+def claim(tx: Transaction, attempt: int, lease: timedelta) -> dict[str, Any]:
+    """The columns that a claim by this chain sets on a delivery that was claimed ``attempt`` times before."""
+    return {"attempt": attempt + 1, "claimed_by": tx.context.chain, "lease_until": stamp(tx.now + lease)}
+
+
+def _first_of_its_key(tx: Transaction, owed: Owed) -> bool:
+    if not owed.order_key:
+        return True
+    name = _order_name(owed.target, owed.order_key)
+    return not tx.ask_of(name, statements.ACTIVE, target=owed.target, order_key=owed.order_key).scalar_one()
+
+
+def _order_name(target: str, order_key: str) -> tuple[str, str]:
+    """What the active deliveries of one order go by among the collected rows: no sender and no owner has such a name."""
+    return f"\0{target}", order_key
 
 
 def _taken(tx: Transaction, owner: str, name: str) -> bool:
     return tx.ask_of((owner, name), statements.IN_MAILBOX, owner=owner, public_id=name).first() is not None
 
 
-def insert(tx: Transaction, values: Mapping[str, Any]) -> dict[str, str]:
-    """Insert a delivery; in a mailbox that has no other name for it, it goes by its own id."""
+def insert(tx: Transaction, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Insert a delivery; in a mailbox that has no other name for it, it goes by its own id. Gives its row."""
     row = {"id": tx.context.ids(), "created": tx.at, "due": tx.at, **_BLANK, **values}
     if row["owner"]:
         row["state"] = State.WAITING
         row["public_id"] = row["public_id"] or row["id"]
-    tx.write(Turn.DELIVERY, statements.INSERT_DELIVERY, row, (row["owner"], row["public_id"]))
-    entry = {"delivery": "id", "target": "target", "owner": "owner", "state": "state", "sha256": "digest"}
-    return {**{said: row[name] for said, name in entry.items()}, "row": fingerprint({name: row[name] for name in FIXED})}
+    name = (row["owner"], row["public_id"]) if row["owner"] else _order_name(row["target"], row["order_key"])
+    tx.write(Turn.DELIVERY, statements.INSERT_DELIVERY, row, name)
+    return row
+
+
+def entry(row: Mapping[str, Any]) -> dict[str, str]:
+    """What the journal says of a new delivery."""
+    said = {"delivery": "id", "target": "target", "owner": "owner", "sha256": "digest"}
+    return {**{key: row[name] for key, name in said.items()}, "row": fingerprint({name: row[name] for name in FIXED})}
 
 
 _BLANK: Mapping[str, Any] = {
@@ -100,7 +127,7 @@ def annotate(tx: Transaction, debt: Debt | Row, **values: Any) -> dict[str, Any]
 
 def _write(tx: Transaction, debt: Debt | Row, state: str, values: Mapping[str, Any]) -> dict[str, Any]:
     said = {"state": state, "revision": debt.revision + 1}
-    fence = {"of_seq": debt.seq, "of_revision": debt.revision}
+    fence = {"of_id": debt.id, "of_revision": debt.revision}
     tx.write(Turn.CHANGE, statements.changing(*said, *values), {**fence, **said, **values})
     return said
 

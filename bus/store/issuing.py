@@ -54,7 +54,7 @@ def issue(tx: Transaction, subject: Subject, said: Statement, detail: Mapping[st
     if reply:
         noted["reply"] = reply_digest
     if subject.receipts_to and subject.sender:
-        noted["owed"] = [*detail.get("owed", ()), _post(tx, subject, said, receipt, digest, len(xml))]
+        noted["owed"] = [*detail.get("owed", ()), debts.entry(_post(tx, subject, said, receipt, digest, len(xml)))]
     tx.append(said.status.lower(), subject.id, said.delivery, noted)
     return Answer(receipt, xml)
 
@@ -96,7 +96,7 @@ def _row(tx: Transaction, receipt: Receipt, subject: Subject, said: Statement, r
     }
 
 
-def _post(tx: Transaction, subject: Subject, said: Statement, receipt: Receipt, digest: str, size: int) -> dict[str, str]:
+def _post(tx: Transaction, subject: Subject, said: Statement, receipt: Receipt, digest: str, size: int) -> dict[str, Any]:
     """Lay a receipt into the mailbox of the message's sender, by its own id. Its octets stay in ``receipts``."""
     headers = {
         KIND: KIND_RECEIPT,

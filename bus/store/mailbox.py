@@ -40,7 +40,7 @@ def fetch(tx: Transaction, partner: str, public_id: str) -> tuple[Row, bytes | N
 
 
 def _note_fetch(tx: Transaction, row: Row) -> None:
-    tx.write(Turn.CHANGE, statements.FETCHED, {"of_seq": row.seq, "first": tx.at})
+    tx.write(Turn.CHANGE, statements.FETCHED, {"of_id": row.id, "first": tx.at})
     if row.receipt_id:
         tx.append("fetched", row.message_id, row.id, {})
         return

@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from bus.delivery import Delivery, State
+from bus.endpoint import Answer
 from bus.message import Message
 
 
 @dataclass(frozen=True, slots=True)
 class Owed:
-    """A debt to be recorded: ``message`` (headers and body as they are to be sent) to ``target``, or into ``owner``'s mailbox."""
+    """A debt to be recorded: ``message`` (headers and body as they are to be sent) to ``target``, or into ``owner``'s mailbox.
+
+    With ``lease`` it is claimed as it is recorded, unless its order key has it wait: the node that records it works it at once.
+    """
 
     route: str
     target: str
@@ -19,6 +23,7 @@ class Owed:
     expires: datetime
     owner: str = ""
     order_key: str = ""
+    lease: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,6 @@ class Subject:
 class Debt:
     """A delivery as the units that change it see it: the columns they decide on. ``revision`` tells whether it still is so."""
 
-    seq: int
     id: str
     message_id: str
     route: str
@@ -70,6 +74,13 @@ class Work:
     original_digest: str
     debt: Debt
     subject: Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted(Answer):
+    """The answer to an accepted message, and what of its debts was claimed at once."""
+
+    works: tuple[Work, ...] = ()
 
 
 class LostClaim(Exception):

@@ -68,14 +68,16 @@ INSERT_DELIVERY = deliveries.insert().values(
     {column: bindparam(column.name) for column in _d if column.name not in {"seq", "claimable"}}
     | {_d.claimable: sa.case((sa.exists().where(_before_it), 0), else_=1)}
 )
-#: The delivery ``of_seq`` was fetched at ``first``.
-FETCHED = deliveries.update().where(_d.seq == bindparam("of_seq")).values(fetched=bindparam("first"))
+#: Whether a delivery to ``target`` with ``order_key`` is active.
+ACTIVE = select(sa.exists().where(_before_it))
+#: The delivery ``of_id`` was fetched at ``first``.
+FETCHED = deliveries.update().where(_d.id == bindparam("of_id")).values(fetched=bindparam("first"))
 
 
 @cache
 def changing(*names: str) -> sa.Update:
-    """Changes the columns ``names`` of the delivery ``of_seq`` if it has ``of_revision``."""
-    unchanged = sa.and_(_d.seq == bindparam("of_seq"), _d.revision == bindparam("of_revision"))
+    """Changes the columns ``names`` of the delivery ``of_id`` if it has ``of_revision``."""
+    unchanged = sa.and_(_d.id == bindparam("of_id"), _d.revision == bindparam("of_revision"))
     return deliveries.update().where(unchanged).values({name: bindparam(name) for name in names})
 
 

@@ -20,7 +20,7 @@ from bus.message import Message
 from bus.receipt import Receipt, Status
 from bus.store import accepting, dialect, mailbox, migrate, operating, working
 from bus.store.blobs import IN_ROW, Files
-from bus.store.model import Owed, Work
+from bus.store.model import Accepted, Owed, Work
 from bus.store.readers import Found, Gauge, Readers, Story
 from bus.store.snapshot import Snapshot
 from bus.store.standing import Standing
@@ -84,7 +84,7 @@ class Store:
 
     # --- the door ---------------------------------------------------------------------------------------------------
 
-    async def accept(self, message: Message, *owed: Owed, receipts_to: str = "") -> Answer:
+    async def accept(self, message: Message, *owed: Owed, receipts_to: str = "") -> Accepted:
         """Take responsibility: message, debts, receipt ACCEPTED. The same again gives the first receipt. Raises Rejected 5.6.9."""
         for body in {each.digest: each for each in (message, *(each.message for each in owed))}.values():
             await self._files.keep(body.digest, body.body)
@@ -121,15 +121,15 @@ class Store:
             raise Rejected("content-lost", digest=digest)
         return await asyncio.to_thread(self._files.read, digest, size)
 
-    async def routed(self, work: Work, results: Sequence[Owed], taps: Mapping[str, str], history: Sequence[str]) -> None:
-        """A route has decided: its delivery is DONE and ``results`` are owed. Raises LostClaim; ValueError without results."""
+    async def routed(self, work: Work, results: Sequence[Owed], taps: Mapping[str, str], history: Sequence[str]) -> Sequence[Work]:
+        """A route has decided: its delivery is DONE and ``results`` are owed; gives those claimed at once. Raises LostClaim, ValueError."""
         if not results:
             raise ValueError("a route must owe its message to somebody, or reject it")
         digests = [result.message.digest for result in results]
         for digest, result in zip(digests, results, strict=True):
             await self._files.keep(digest, result.message.body)
         note = {"taps": dict(taps), "history": list(history)}
-        await self._write(partial(working.routed, work=work, results=results, digests=digests, note=note))
+        return await self._write(partial(working.routed, work=work, results=results, digests=digests, note=note))
 
     async def finish(self, work: Work, sent: Sent) -> Answer:
         """The partner took it: DONE, receipt DELIVERED, its reply kept. Raises LostClaim."""

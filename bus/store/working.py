@@ -31,9 +31,8 @@ def claim(tx: Transaction, target: str, limit: int, lease: timedelta) -> Sequenc
     Gives the rows as they were before, with their subject's columns and ``body`` (None when it is a file); ``work`` reads them.
     """
     rows = tx.ask(statements.CLAIM, target=target, now=tx.at, most=limit).all()
-    until = stamp(tx.now + lease)
     for row in rows:
-        taken = {"attempt": row.attempt + 1, "claimed_by": tx.context.chain, "lease_until": until}
+        taken = debts.claim(tx, row.attempt, lease)
         changed = debts.change(tx, row, State.CLAIMED, **taken)
         tx.append("claimed", row.message_id, row.id, {**changed, **taken})
     return rows
@@ -43,7 +42,13 @@ def work(row: Row, body: bytes) -> Work:
     """The work in a row as ``claim`` gives it, as it is after the claim."""
     values = (*_KEPT(row), State.CLAIMED, row.revision + 1, row.attempt + 1)
     debt = Debt(*values)
-    delivery = Delivery(
+    subject = Subject(*_SUBJECT(row))
+    message = Message(debt.message_id, orjson.loads(row.headers), body)
+    return Work(_delivery(debt, row.due, row.expires), message, subject.digest, debt, subject)
+
+
+def _delivery(debt: Debt, due: str, expires: str) -> Delivery:
+    return Delivery(
         id=debt.id,
         message_id=debt.message_id,
         route=debt.route,
@@ -52,20 +57,31 @@ def work(row: Row, body: bytes) -> Work:
         order_key=debt.order_key,
         state=debt.state,
         attempt=debt.attempt,
-        due=moment(row.due),
-        expires=moment(row.expires),
+        due=moment(due),
+        expires=moment(expires),
     )
-    subject = Subject(*_SUBJECT(row))
-    return Work(delivery, Message(debt.message_id, orjson.loads(row.headers), body), subject.digest, debt, subject)
 
 
-def routed(tx: Transaction, work: Work, results: Sequence[Owed], digests: Sequence[str], note: Mapping[str, Any]) -> None:
-    """A route has decided: its delivery is done, and what it decided is owed."""
+def begun(tx: Transaction, subject: Subject, owed: Sequence[Owed], rows: Sequence[Mapping[str, Any]]) -> tuple[Work, ...]:
+    """Those of the new deliveries ``rows`` that were claimed as they were recorded, journalled as any claim is."""
+    works = []
+    for each, row in zip(owed, rows, strict=True):
+        if row["state"] is State.CLAIMED:
+            said = ("state", "revision", "attempt", "claimed_by", "lease_until")
+            tx.append("claimed", subject.id, row["id"], {name: row[name] for name in said})
+            debt = Debt(**{name: row[name] for name in Debt.__slots__})
+            works.append(Work(_delivery(debt, row["due"], row["expires"]), each.message, subject.digest, debt, subject))
+    return tuple(works)
+
+
+def routed(tx: Transaction, work: Work, results: Sequence[Owed], digests: Sequence[str], note: Mapping[str, Any]) -> tuple[Work, ...]:
+    """A route has decided: its delivery is done, and what it decided is owed. Gives what of it was claimed at once."""
     debt, subject = work.debt, work.subject
     changed = _end(tx, debt, State.DONE)
     kept = {debt.digest, subject.digest}
-    entries = [debts.owe(tx, subject, owed, digest, kept=digest in kept) for owed, digest in zip(results, digests, strict=True)]
-    tx.append("routed", debt.message_id, debt.id, {**changed, **note, "owed": entries})
+    rows = [debts.owe(tx, subject, owed, digest, kept=digest in kept) for owed, digest in zip(results, digests, strict=True)]
+    tx.append("routed", debt.message_id, debt.id, {**changed, **note, "owed": [debts.entry(row) for row in rows]})
+    return begun(tx, subject, results, rows)
 
 
 def finish(tx: Transaction, work: Work, sent: Sent) -> Answer:

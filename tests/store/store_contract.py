@@ -241,6 +241,57 @@ class StoreContract:
         assert [work.message.id for work in await self.claim()] == ["message-1"]
         self.assert_sound()
 
+    # --- claimed as it is recorded ------------------------------------------------------------------------------------------
+
+    def debt(self, sent: Message, target: str, order_key: str = "") -> Owed:
+        return Owed(route=ROUTE, target=target, message=sent, order_key=order_key, expires=self.clock() + LIFE, lease=LEASE)
+
+    async def test_what_is_recorded_with_a_lease_is_claimed_by_who_recorded_it(self) -> None:
+        """One transaction instead of two: nobody else gets it, it is worked as any claim is, and the journal knows the claim."""
+        accepted = await self.store.accept(message(1), self.debt(message(1), ROUTE_PREFIX + ROUTE), receipts_to="unit-inbox")
+        [work] = accepted.works
+        assert (await self.claim(), work.delivery.attempt, work.message) == ([], 1, message(1))
+        [sending] = await self.store.routed(work, [self.debt(message(1), "a")], {}, [])
+        await self.store.finish(sending, Sent("11" * 32))
+        [story] = self.store.show("message-1")
+        assert [row["event"] for row in story.journal] == ["accepted", "claimed", "routed", "claimed", "delivered"]
+        assert self.statuses("message-1") == ["ACCEPTED", "DELIVERED"]
+        self.assert_sound()
+
+    async def test_what_is_recorded_with_a_lease_waits_for_its_order(self) -> None:
+        """Only the first of its order key is claimed at once, also among those of one transaction; the others when it has ended."""
+        debts = [self.store.accept(message(number), self.debt(message(number), "a", "k")) for number in (1, 2, 3)]
+        first, *others = [accepted.works for accepted in await asyncio.gather(*debts)]
+        assert ([work.message.id for work in first], others) == (["message-1"], [(), ()])
+        await self.store.finish(first[0], Sent("11" * 32))
+        assert [work.message.id for work in await self.claim("a")] == ["message-2"]
+        self.assert_sound()
+
+    async def test_what_was_claimed_at_once_is_given_back_when_its_worker_dies(self) -> None:
+        """By the restarted node, or when the lease is over; the late worker is fenced."""
+        for number in (1, 2):
+            [lost] = (await self.store.accept(message(number), self.debt(message(number), "a"))).works
+            self.clock.advance(minutes=4)
+            assert await self.store.release(expired_at=self.clock() if number == 1 else None) == 1
+            [again] = await self.claim("a")
+            assert (again.delivery.attempt, again.message.id) == (2, lost.message.id)
+            with pytest.raises(LostClaim):
+                await self.store.finish(lost, Sent("11" * 32))
+            await self.store.finish(again, Sent("11" * 32))
+        self.assert_sound()
+
+    async def test_a_repeated_message_is_not_worked_again(self) -> None:
+        """The first receipt, and nothing claimed."""
+        await self.store.accept(message(1), self.debt(message(1), "a"))
+        again = await self.store.accept(message(1), self.debt(message(1), "a"))
+        assert (again.duplicate, again.works) == (True, ())
+
+    async def test_a_mailbox_is_never_claimed(self) -> None:
+        """A lease on what a partner fetches means nothing."""
+        owed = Owed(route=ROUTE, target="inbox", owner="unit", message=message(1), expires=self.clock() + LIFE, lease=LEASE)
+        assert (await self.store.accept(message(1), owed)).works == ()
+        assert [entry.message_id for entry in await self.store.pending("unit", 10)] == ["unit-1"]
+
     async def test_large_bodies_come_back_as_they_were(self) -> None:
         """Accepted, transformed and replied octets survive, in a row or in a file."""
         await self.accept(message(1, LARGE))
