@@ -22,7 +22,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from bus import config, log, metrics
+from bus import config, log, metrics, points
 from bus.config import Loaded
 from bus.endpoint import Door
 from bus.engine import Engine
@@ -182,6 +182,7 @@ class Daemon:
 
     def _stop(self, server: _Server) -> None:
         _log.info(log.STOPPING, pid=os.getpid())
+        points.reach("drain.begun")
         server.should_exit = True
 
     def _reload(self) -> None:
@@ -193,9 +194,11 @@ class Daemon:
         except ConfigurationError as error:
             _log.error(log.RELOAD_FAILED, faults=[str(fault) for fault in error.faults])
             return
+        points.reach("reload.loaded")
         self._loaded = loaded
         await self._engine.replace_configuration(loaded.site, loaded.endpoints, loaded.routes)
         self._application.replace_doors(self._doors())
+        points.reach("reload.done")
         _log.info(log.RELOADED, routes=sorted(loaded.routes))
 
     # --- health ---------------------------------------------------------------------------------------------------

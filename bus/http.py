@@ -17,7 +17,7 @@ import orjson
 import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from bus import log, metrics
+from bus import log, metrics, points
 from bus.endpoint import Door, Request, Response
 from bus.errors import BusError, Deferred, Rejected
 
@@ -92,7 +92,11 @@ class Application:
         try:
             headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
             body, refusal, held = await self._body(receive, headers)
-            await _reply(send, await self._answer(door, _request(scope, headers, body, refusal)), close=refusal is not None)
+            points.reach("edge.received")
+            answer = await self._answer(door, _request(scope, headers, body, refusal))
+            points.reach("edge.answering")
+            await _reply(send, answer, close=refusal is not None)
+            points.reach("edge.answered")
         except _Gone:
             await _reply(send, Response(408, "text/plain", b"The request body did not arrive.\n"), close=True)
         finally:

@@ -13,6 +13,7 @@ import structlog
 
 from adapters.vxp import intake
 from adapters.vxp.client import Client
+from bus import points
 from bus.endpoint import Bus
 from bus.errors import BusError, Deferred, Rejected
 from bus.message import SENDER, SENDER_MESSAGE_ID, TRANSPORT_ID
@@ -63,8 +64,11 @@ class Poller:
     async def _take(self, doc_ids: Sequence[str]) -> None:
         """Fetch together, accept one after the other (the list's order is the order of the documents), report together."""
         fetched = await asyncio.gather(*(self._fetch(doc_id) for doc_id in doc_ids))
+        points.reach("poller.fetched")
         outcomes = [await self._settle(doc_id, found) for doc_id, found in zip(doc_ids, fetched, strict=True)]
+        points.reach("poller.accepted")
         await asyncio.gather(*(self._report(doc_id, outcome) for doc_id, outcome in zip(doc_ids, outcomes, strict=True)))
+        points.reach("poller.reported")
 
     async def _fetch(self, doc_id: str) -> bytes | BusError | None:
         """The file, or why not; None for one that is on disk here already, and whose confirmation must have got lost."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bus import points
 from bus.errors import Deferred, Rejected
 from bus.store import dialect
 from bus.store.tables import blobs
@@ -92,10 +93,12 @@ def _write_durably(path: Path, body: bytes) -> None:
             file.write(body)
             file.flush()
             os.fsync(file.fileno())
+        points.reach("blob.written")
         os.replace(name, path)  # noqa: PTH105 - the name came from mkstemp as text
     except OSError:
         os.unlink(name)  # noqa: PTH108
         raise
+    points.reach("blob.renamed")
     _flush_directory(path.parent)
 
 

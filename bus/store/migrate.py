@@ -4,6 +4,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from bus import points
 from bus.errors import ConfigurationError, Fault
 from bus.store import dialect
 from bus.store.tables import REVISION
@@ -26,7 +27,9 @@ def up_to_date(engine: sa.Engine) -> None:
     try:
         with engine.begin() as connection:
             if dialect.revision(connection) != REVISION:
+                points.reach("migrate.begun")
                 _upgrade(connection)
+                points.reach("migrate.upgraded")
     except sa.exc.DBAPIError as error:
         engine.dispose()
         raise ConfigurationError([Fault(_shown(engine.url), 0, 0, f"the store cannot be opened: {error.orig}")]) from error

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
+from bus import points
 from bus.errors import Deferred
 from bus.store import dialect
 from bus.store.transaction import Context, Transaction
@@ -128,6 +129,8 @@ class Writer:
             transaction = Transaction.begin(connection, self._context)
             outcomes = [run(transaction, job) for job in batch]
             transaction.end()
+            points.reach("store.before-commit", outcomes)
+        points.reach("store.after-commit", outcomes)
         return outcomes
 
 
