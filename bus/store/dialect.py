@@ -31,16 +31,16 @@ PRAGMAS = (
     f"wal_autocheckpoint = {LOG_PAGES}",
 )
 
-#: (table, operation) pairs the database itself refuses.
-GUARDED = (
-    ("journal", "UPDATE"),
-    ("journal", "DELETE"),
-    ("receipts", "UPDATE"),
-    ("receipts", "DELETE"),
-    ("messages", "UPDATE"),
-    ("messages", "DELETE"),
-    ("blobs", "UPDATE"),
-)
+#: (table, operation) that the database itself refuses -> which rows it lets go all the same: those of messages that are being pruned.
+GUARDED: Mapping[tuple[str, str], str] = {
+    ("journal", "UPDATE"): "",
+    ("journal", "DELETE"): "OLD.message_id IN (SELECT message_id FROM pruning)",
+    ("receipts", "UPDATE"): "",
+    ("receipts", "DELETE"): "OLD.message_id IN (SELECT message_id FROM pruning)",
+    ("messages", "UPDATE"): "",
+    ("messages", "DELETE"): "OLD.id IN (SELECT message_id FROM pruning)",
+    ("blobs", "UPDATE"): "",
+}
 
 _INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -77,8 +77,8 @@ def guards() -> dict[str, str]:
     """The SQLite triggers that make tables append-only, by name."""
     return {
         f"{table}_no_{operation.lower()}": f"CREATE TRIGGER {table}_no_{operation.lower()} BEFORE {operation} ON {table} "
-        f"BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
-        for table, operation in GUARDED
+        f"{f'WHEN NOT ({exempt}) ' if exempt else ''}BEGIN SELECT RAISE(ABORT, '{table} is append-only'); END"
+        for (table, operation), exempt in GUARDED.items()
     }
 
 

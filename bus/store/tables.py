@@ -6,8 +6,8 @@ Conventions
     digests    SHA-256, lower-case hex. "" is "none".
     headers, detail   canonical JSON text (see ``octets``).
 
-``messages``, ``receipts`` and ``journal`` are append-only and ``blobs`` never change; the database itself refuses (``dialect.py``).
-Only ``deliveries`` and ``heads`` are updated.
+``messages``, ``receipts`` and ``journal`` are append-only and ``blobs`` never change; the database itself refuses (``dialect.py``), but
+for what is pruned (``pruning.py``). Only ``deliveries`` and ``heads`` are updated.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ metadata = sa.MetaData()
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
 #: Alembic revision these tables belong to.
-REVISION = "0001"
+REVISION = "0002"
 #: The ``previous`` of a chain's first row.
 GENESIS = "0" * 64
 #: An end that never comes: receipts wait in a mailbox for as long as it takes.
@@ -187,6 +187,22 @@ heads = sa.Table("heads", metadata, _text("chain", primary_key=True), _number("s
 
 #: Octets up to ``blobs.IN_ROW``, by their digest; larger ones are files.
 blobs = sa.Table("blobs", metadata, _text("digest", primary_key=True), sa.Column("body", sa.LargeBinary, nullable=False))
+
+
+#: What was pruned is still known by the key its sender used: a repetition must not become a second message. One row a pruned message.
+tombstones = sa.Table(
+    "tombstones",
+    metadata,
+    _text("sender", primary_key=True),
+    _text("sender_key", primary_key=True),
+    _text("message_id"),
+    _text("digest"),
+    _text("accepted"),
+)
+
+#: The messages (or the references of refusals) whose rows the running transaction prunes: the guards let these go, and no others.
+#: Filled and emptied in one transaction; that a row of it is ever committed is a break.
+pruning = sa.Table("pruning", metadata, _text("message_id", primary_key=True))
 
 
 def columns(row: Row) -> Mapping[Any, Any]:

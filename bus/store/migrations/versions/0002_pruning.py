@@ -1,0 +1,25 @@
+"""Pruning: tombstones for what was pruned, and guards that let go what a pruning names.
+
+Revision 0002. The way back is a backup: without these guards nothing that was pruned since could be told from what was removed.
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+from bus.store import dialect
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade() -> None:
+    """Create the two tables and put the guards against deletion anew."""
+    keys = ("sender", "sender_key")
+    known = [sa.Column(name, sa.Text, primary_key=True, nullable=False) for name in keys]
+    said = [sa.Column(name, sa.Text, nullable=False) for name in ("message_id", "digest", "accepted")]
+    op.create_table("tombstones", *known, *said)
+    op.create_table("pruning", sa.Column("message_id", sa.Text, primary_key=True, nullable=False))
+    if op.get_bind().dialect.name == "sqlite":
+        for name, guard in dialect.guards().items():
+            op.execute(f"DROP TRIGGER {name}")
+            op.execute(guard)
