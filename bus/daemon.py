@@ -1,7 +1,8 @@
 """The daemon: loads a site, opens its store, starts the engine, opens the doors; and takes all of it down again in order.
 
 Signals: SIGTERM and SIGINT drain and exit 0; SIGHUP reloads the site's files (a broken file leaves the old generation running).
-With ``workers`` > 1 the process forks that many copies over one listening socket and replaces those that die.
+With ``workers`` > 1 the process forks that many copies over one listening socket and replaces those that die. Several daemons, on one
+machine or many, may serve one shared store: each is a ``bus.node``, and with a broker they wake each other (``bus.wakeup``).
 """
 
 import asyncio
@@ -14,7 +15,7 @@ import socket
 import ssl
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,7 +23,8 @@ import structlog
 import uvicorn
 import uvloop
 
-from bus import config, log, metrics, points
+from bus import config, log, metrics, points, wakeup
+from bus.amqp import Broker
 from bus.config import Loaded
 from bus.endpoint import Door
 from bus.engine import Engine
@@ -30,8 +32,10 @@ from bus.errors import ConfigurationError
 from bus.evidence import Evidence
 from bus.http import Application, ClientCertificateProtocol, tls_context
 from bus.ids import uuid7
+from bus.node import Node
 from bus.site import Site
 from bus.store import Store
+from bus.wakeup import Wakeup
 
 _log = structlog.get_logger()
 
@@ -44,6 +48,11 @@ def utc_now() -> datetime:
 def store_url(root: Path, environment: Mapping[str, str]) -> str:
     """``GOVBUS_STORE``, or the embedded database of the site."""
     return environment.get("GOVBUS_STORE") or f"sqlite:///{root.resolve() / 'data' / 'bus.db'}"
+
+
+def chains(root: Path, environment: Mapping[str, str], workers: int) -> Sequence[str]:
+    """The journal chain of each of this daemon's workers. Raises ConfigurationError."""
+    return Node.read(environment).chains(workers, embedded=store_url(root, environment).startswith("sqlite"))
 
 
 def open_evidence(site: Site) -> Evidence:
@@ -125,11 +134,20 @@ class Daemon:
         self._root = root
         self._environment = environment
         self._loaded = config.load(root, environment=environment, clock=utc_now)
+        self._chain = chain
+        self._node = Node.read(environment)
         self._store = open_store(self._loaded.site, environment, chain)
         self._engine = Engine(
-            self._loaded.site, self._store, self._loaded.endpoints, self._loaded.routes, clock=utc_now, ids=uuid7(utc_now)
+            self._loaded.site,
+            self._store,
+            self._loaded.endpoints,
+            self._loaded.routes,
+            clock=utc_now,
+            ids=uuid7(utc_now),
+            on_nudge=self._tell_others,
         )
-        self._application = Application(self._doors(), self._health, self._ready, self._measure)
+        self._wakeup: Wakeup | None = None
+        self._application = Application(self._doors(), self._health, self._ready, self._measure, self._warnings)
         self._reloading: asyncio.Task[None] | None = None
 
     async def run(self, listener: socket.socket) -> None:
@@ -142,12 +160,30 @@ class Daemon:
         for fault in self._loaded.warnings:
             _log.warning("site.warning", fault=str(fault))
         await self._engine.start()
+        self._wakeup = self._listen_to_others()
         try:
             await server.serve(sockets=[listener])
         finally:
             await self._engine.stop()
+            if self._wakeup is not None:
+                await self._wakeup.stop()
             self._store.close()
             _log.info(log.STOPPED, pid=os.getpid())
+
+    def _listen_to_others(self) -> Wakeup | None:
+        if not self._node.broker:
+            return None
+        loop = asyncio.get_running_loop()
+
+        def heard(target: str) -> None:
+            loop.call_soon_threadsafe(self._engine.nudge, target)
+
+        broker = Broker(self._node.broker, f"govbus {self._chain}", patience=wakeup.PATIENCE)
+        return Wakeup(broker, bus=self._loaded.site.organisation, chain=self._chain, heard=heard)
+
+    def _tell_others(self, target: str) -> None:
+        if self._wakeup is not None:
+            self._wakeup.tell(target)
 
     def _server(self, listener: socket.socket) -> _Server:
         tls = self._loaded.tls != "none"
@@ -209,7 +245,7 @@ class Daemon:
     async def _ready(self) -> Mapping[str, str]:
         unwell = dict(await self._health())
         try:
-            await self._measure()
+            await asyncio.to_thread(self._store.targets_with_work)
         except Exception as error:  # noqa: BLE001 - whatever the store raises, it is not well
             unwell["store"] = f"the store does not answer: {type(error).__name__}"
         try:
@@ -222,9 +258,17 @@ class Daemon:
                 unwell[entry.name] = f"the certificate expired at {entry.not_after.isoformat()}"
         return unwell
 
+    def _warnings(self) -> Mapping[str, str]:
+        """What is not well and costs nothing but latency."""
+        return self._wakeup.unwell() if self._wakeup is not None else {}
+
     async def _measure(self) -> None:
-        """Bring the gauges up to date; also the proof that the store can be read."""
-        for gauge in self._store.gauges():
+        """Bring the gauges up to date."""
+        gauges = await asyncio.to_thread(self._store.gauges)
+        # What stands nowhere any more is not counted at all.
+        metrics.BACKLOG.clear()
+        metrics.OLDEST.clear()
+        for gauge in gauges:
             metrics.BACKLOG.labels(gauge.target, gauge.state).set(gauge.count)
             metrics.OLDEST.labels(gauge.target, gauge.state).set(gauge.age)
         for entry in self._loaded.site.keyring.entries():
@@ -256,12 +300,13 @@ def run(root: Path, environment: Mapping[str, str], host: str, port: int, worker
     """Run the daemon in the foreground until it is told to stop. Raises ConfigurationError, AlreadyRunning, CannotListen."""
     # The whole site is checked here, before anything is bound, locked or forked.
     config.load(root, environment=environment, clock=utc_now)
+    each = chains(root, environment, workers)
     with sole_daemon(root):
         listener = listen(host, port)
-        if workers <= 1:
-            _work(root, environment, listener, "main")
+        if len(each) == 1:
+            _work(root, environment, listener, each[0])
         else:
-            _supervise(root, environment, listener, workers)
+            _supervise(root, environment, listener, each)
 
 
 def _work(root: Path, environment: Mapping[str, str], listener: socket.socket, chain: str) -> None:
@@ -275,7 +320,7 @@ def _work(root: Path, environment: Mapping[str, str], listener: socket.socket, c
     uvloop.run(daemon.run(listener))
 
 
-def _supervise(root: Path, environment: Mapping[str, str], listener: socket.socket, workers: int) -> None:
+def _supervise(root: Path, environment: Mapping[str, str], listener: socket.socket, chains: Sequence[str]) -> None:
     children: dict[int, str] = {}
     stopping = False
 
@@ -288,8 +333,7 @@ def _supervise(root: Path, environment: Mapping[str, str], listener: socket.sock
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, pass_on)
-    for index in range(workers):
-        chain = f"worker-{index + 1}"
+    for chain in chains:
         children[_fork(root, environment, listener, chain)] = chain
     while children:
         pid, status = os.wait()

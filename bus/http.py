@@ -69,9 +69,17 @@ class _Gone(Exception):
 class Application:
     """The ASGI application. ``doors`` are (path prefix, door); the longest prefix wins."""
 
-    def __init__(self, doors: Iterable[tuple[str, Door]], health: Health, ready: Health, measure: Measure) -> None:
+    def __init__(
+        self,
+        doors: Iterable[tuple[str, Door]],
+        health: Health,
+        ready: Health,
+        measure: Measure,
+        warnings: Callable[[], Mapping[str, str]] = dict,
+    ) -> None:
         self._probes = {"/healthz": health, "/readyz": ready}
         self._measure = measure
+        self._warnings = warnings
         self._in_flight = 0
         self.replace_doors(doors)
 
@@ -155,8 +163,9 @@ class Application:
         probe = self._probes.get(path)
         if probe is None:
             return Response(404, "text/plain", b"No such page.\n")
-        unwell = dict(await probe())
-        body = {"status": "unwell", "parts": unwell} if unwell else {"status": "ok"}
+        unwell, warnings = dict(await probe()), dict(self._warnings())
+        body = {"status": "unwell" if unwell else "ok", "parts": unwell, "warnings": warnings}
+        body = {name: value for name, value in body.items() if value}
         return Response(503 if unwell else 200, "application/json", orjson.dumps(body) + b"\n")
 
 

@@ -30,7 +30,12 @@ RELOADED = "bus.reloaded"
 RELOAD_FAILED = "bus.reload-failed"
 UNEXPECTED = "bus.unexpected-error"
 RELEASED = "store.released"
+PARTNER_DOWN = "alarm.partner-down"
+PARTNER_BACK = "lane.partner-back"
+UNCONFIRMED = "alarm.unconfirmed"
 STORE_UNAVAILABLE = "store.unavailable"
+BROKER_CONNECTED = "broker.connected"
+BROKER_LOST = "broker.lost"
 
 _ORDER = ("timestamp", "level", "event", "reference", "message", "delivery", "route", "target", "attempt", "code")
 

@@ -7,11 +7,16 @@ REFUSED = Counter("govbus_messages_refused_total", "Messages refused at the door
 DELIVERIES = Counter("govbus_attempts_total", "Deliveries by what became of an attempt.", ["target", "outcome"])
 BACKLOG = Gauge("govbus_backlog", "Deliveries standing in a state.", ["target", "state"])
 OLDEST = Gauge("govbus_oldest_delivery_seconds", "Age of the oldest delivery that stands in a state.", ["target", "state"])
+STOPPED_LANES = Gauge("govbus_lane_stopped", "1 while a lane sends only probes, because its partner is down.", ["target"])
+UNCONFIRMED = Gauge("govbus_unconfirmed", "Mailbox deliveries not confirmed within their route's confirm-within.", ["owner"])
 ATTEMPT_SECONDS = Histogram(
     "govbus_attempt_seconds", "Time one attempt took.", ["target"], buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300)
 )
 BYTES_IN_FLIGHT = Gauge("govbus_door_bytes_in_flight", "Request bytes held in memory at the door.")
 CERTIFICATE_DAYS = Gauge("govbus_certificate_days_left", "Days until a certificate expires.", ["name"])
+
+BROKER = Gauge("govbus_broker_connected", "Whether nudges between nodes can be heard and told; without them nodes poll.", ["side"])
+NUDGES = Counter("govbus_nudges_heard_total", "Nudges from other processes of this bus.")
 
 
 def text() -> bytes:
