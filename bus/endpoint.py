@@ -9,12 +9,13 @@ An adapter never touches the store: it hands messages to the ``Bus`` it was star
 """
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
 
 from bus.errors import BusError
 from bus.message import Message
+from bus.options import PushOptions
 from bus.organisations import Organisation
 from bus.receipt import Receipt
 
@@ -121,11 +122,12 @@ Door = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What an adapter declares, and its contract suite then demands."""
+    """What an adapter declares, and its contract suite then demands; ``lane``: how what it sends is to be worked."""
 
     accepts: bool = False
     sends: bool = False
     mailbox: bool = False
+    lane: PushOptions = field(default_factory=PushOptions)
 
 
 class Adapter(Protocol):

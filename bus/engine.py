@@ -8,19 +8,18 @@
             │
             └▶ lane "<endpoint>" ─ claim ─ adapter.send ─ store.finish ─▶ receipt DELIVERED
 
-There is one *lane* a target: one claim loop with its own width. A partner that is down fills its own lane and no other.
+There is one *lane* a target (``bus.lanes``): a partner that is down fills its own lane and no other. What must happen because time has
+passed is ``bus.housekeeping``.
 Everything that goes wrong after acceptance passes ``_fail``. The engine promises nothing by itself: what it says has happened is
 what the store has committed, and what is not committed is done again when the lease is over.
 """
 
 import asyncio
-import contextlib
 import random
 import secrets
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from typing import Any
 
 import structlog
 
@@ -29,8 +28,11 @@ from bus.delivery import ROUTE_PREFIX
 from bus.endpoint import Adapter, Answer, Fetched, Pending
 from bus.errors import BusError, Deferred, Rejected, text
 from bus.exchange import Target
+from bus.housekeeping import Housekeeping
+from bus.lanes import LEASE, Lanes
 from bus.message import ENDPOINT, RECEIVERS, SENDER, Message
 from bus.offload import offload
+from bus.options import PushOptions
 from bus.organisations import Organisation
 from bus.receipt import Status
 from bus.retry import RetryPolicy
@@ -38,44 +40,12 @@ from bus.route import Route
 from bus.site import Clock, Site
 from bus.store import LostClaim, Owed, Store, Work
 
-#: A claim lasts this long; an attempt is cut off a little earlier, so that a worker never finishes what it no longer holds.
-LEASE = timedelta(minutes=3)
-_ATTEMPT_SECONDS = LEASE.total_seconds() * 0.9
-#: Deliveries of one target worked at the same time.
-LANE_WIDTH = 32
-#: The store is asked this often even when nobody nudged: a lost nudge costs this much latency and nothing else (D1).
-POLL_SECONDS = 0.5
-HOUSEKEEPING_SECONDS = 5.0
+#: What is being sent may end in this time before its adapter is stopped or its process ends.
+_DRAIN_SECONDS = 20.0
 #: A mailbox is read by people: what nobody fetched in this time expires, with a receipt.
 MAILBOX_LIFE = timedelta(days=30)
 
 _log = structlog.get_logger()
-
-
-@dataclass(slots=True)
-class _Lane:
-    """One target's claim loop: its work in flight, and the nudge that wakes it.
-
-    ``full``: the last claim took all there was room for, so there may be more; then every attempt that ends makes the lane look again.
-    (Otherwise it would only cost an empty transaction: what arrives nudges by itself, what falls due or is next of its key is polled.)
-    """
-
-    target: str
-    full: bool = False
-    nudge: asyncio.Event = field(default_factory=asyncio.Event)
-    in_flight: set[asyncio.Task[None]] = field(default_factory=set)
-    reserved: int = 0
-
-    def room(self) -> int:
-        """How many more deliveries may be worked now."""
-        return LANE_WIDTH - len(self.in_flight) - self.reserved
-
-    def reserve(self) -> bool:
-        """Keep a place for a delivery that is about to be recorded, unless there is none or others wait for it."""
-        if self.full or self.room() < 1:
-            return False
-        self.reserved += 1
-        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +71,15 @@ class Engine:
         ids: Callable[[], str],
         jitter: Callable[[], float] = random.random,
         on_nudge: Callable[[str], None] = lambda _target: None,
+        steady: Clock | None = None,
+        lease: timedelta = LEASE,
     ) -> None:
-        """``on_nudge`` is called, on the loop, with each target that a commit of this engine created work for: for the other nodes."""
+        """An engine that is not started.
+
+        ``on_nudge``  is called, on the loop, with each target that a commit of this engine created work for: for the other nodes
+        ``steady``    the clock by which things end for good (``bus.steady``), where ``clock`` may leap
+        ``lease``     how long a claim lasts; losing a node costs this much
+        """
         self._site = site
         self._store = store
         self._endpoints = endpoints
@@ -111,8 +88,12 @@ class Engine:
         self._ids = ids
         self._jitter = jitter
         self._on_nudge = on_nudge
-        self._lanes: dict[str, _Lane] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._steady = steady or clock
+        # An attempt is cut off before its lease is over, so that a worker never finishes what it no longer holds.
+        self._attempt_seconds = lease.total_seconds() * 0.9
+        self._lanes = Lanes(store, self._attempt, lease)
+        self._housekeeping = Housekeeping(store, self._lanes, routes, self._steady)
+        self._loops: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     # --- the door -------------------------------------------------------------------------------------------------
@@ -123,7 +104,7 @@ class Engine:
         try:
             route, owed = await offload(len(message.body), self._admit, endpoint, message)
             points.reach("accept.admitted")
-            with self._at_once(owed) as owed:
+            with self._lanes.at_once(owed) as owed:
                 answer = await self._store.accept(message, *owed, receipts_to=route.receipts)
         except Exception as error:
             await self.refuse(endpoint, message.header(SENDER), error, message.digest)
@@ -217,159 +198,67 @@ class Engine:
         if released:
             _log.info(log.RELEASED, deliveries=released)
         self._open_lanes()
-        self._spawn(self._housekeeping())
+        for loop in (self._lanes.poll(), self._housekeeping.run()):
+            self._loops.add(asyncio.create_task(loop))
         for adapter in self._endpoints.values():
             await adapter.start(self)
         points.reach("start.open")
 
-    async def stop(self, grace: float = 20.0) -> None:
+    async def stop(self, grace: float = _DRAIN_SECONDS) -> None:
         """Take nothing new, let work in flight end within ``grace`` seconds; what does not is done again after a restart."""
         self._stopping = True
+        await self._lanes.stop(grace)
         await asyncio.gather(*(adapter.stop() for adapter in self._endpoints.values()))
         points.reach("drain.adapters-stopped")
-        working = {task for lane in self._lanes.values() for task in lane.in_flight}
-        if working:
-            await asyncio.wait(working, timeout=grace)
-        for task in [*self._tasks, *working]:
-            task.cancel()
-        await asyncio.gather(*self._tasks, *working, return_exceptions=True)
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
         points.reach("drain.ended")
 
     def alive(self) -> bool:
         """Whether every loop still runs."""
-        return not self._stopping and all(not task.done() for task in self._tasks)
+        return not self._stopping and self._lanes.alive() and not any(loop.done() for loop in self._loops)
 
-    def _open_lanes(self, others: Iterable[str] = ()) -> None:
-        """A lane for each route and pushed endpoint that has none yet, and for ``others``."""
-        routes = (ROUTE_PREFIX + name for name in self._routes)
-        pushed = (name for name, adapter in self._endpoints.items() if adapter.features.sends)
-        for target in (*routes, *pushed, *others):
-            if target not in self._lanes:
-                self._lanes[target] = lane = _Lane(target)
-                self._spawn(self._run_lane(lane))
-
-    def _spawn(self, loop: Coroutine[Any, Any, None]) -> None:
-        self._tasks.add(asyncio.create_task(loop))
+    def _open_lanes(self) -> None:
+        """A lane for each route and each endpoint that sends, as this generation wants it."""
+        routes: dict[str, PushOptions | None] = {ROUTE_PREFIX + name: None for name in self._routes}
+        pushed = {name: adapter.features.lane for name, adapter in self._endpoints.items() if adapter.features.sends}
+        self._lanes.open(routes | pushed)
 
     def nudge(self, target: str) -> None:
         """There may be work for ``target``: a hint, which costs latency when it is lost (D1). From another thread: call_soon_threadsafe."""
-        lane = self._lanes.get(target)
-        if lane is not None:
-            lane.nudge.set()
-
-    @contextlib.contextmanager
-    def _at_once(self, owed: Sequence[Owed]) -> Iterator[list[Owed]]:
-        """While ``owed`` is committed: what the lanes have room for is claimed as it is recorded, which saves a transaction.
-
-        Not where a lane knows of a backlog: what is new must not overtake it.
-        """
-        places = [self._reserve(each) for each in owed]
-        try:
-            yield [replace(each, lease=LEASE) if place else each for each, place in zip(owed, places, strict=True)]
-        finally:
-            for place in places:
-                if place:
-                    place.reserved -= 1
-
-    def _reserve(self, owed: Owed) -> _Lane | None:
-        lane = None if owed.owner or self._stopping else self._lanes.get(owed.target)
-        return lane if lane and lane.reserve() else None
+        self._lanes.nudge(target)
 
     def _go_on(self, owed: Iterable[Owed], works: Iterable[Work]) -> None:
-        """A commit created work: begin what it claimed at once, and let somebody claim the rest."""
-        rest = [each.target for each in owed]
-        for work in works:
-            rest.remove(work.delivery.target)
-            self._start_attempt(self._lanes[work.delivery.target], work)
-        self._announce(rest)
-
-    def _announce(self, targets: Iterable[str]) -> None:
-        """A commit created work for ``targets``: wake our own lanes, and let the other nodes be woken."""
-        for target in targets:
+        """A commit created work: begin what it claimed at once; wake our own lanes for the rest, and let the other nodes be woken."""
+        for target in self._lanes.begin(owed, works):
             self.nudge(target)
             self._on_nudge(target)
 
-    async def _run_lane(self, lane: _Lane) -> None:
-        while not self._stopping:
-            lane.nudge.clear()
-            room = lane.room()
-            if room > 0:
-                works = await self._claim(lane.target, room)
-                lane.full = len(works) == room
-                for work in works:
-                    self._start_attempt(lane, work)
-            await self._sleep(lane.nudge, POLL_SECONDS)
-
-    def _start_attempt(self, lane: _Lane, work: Work) -> None:
-        def ended(task: asyncio.Task[None]) -> None:
-            lane.in_flight.discard(task)
-            if lane.full:
-                lane.nudge.set()
-
-        task = asyncio.create_task(self._attempt(work))
-        lane.in_flight.add(task)
-        task.add_done_callback(ended)
-
-    async def _claim(self, target: str, room: int) -> Sequence[Work]:
-        try:
-            return await self._store.claim(target, room, LEASE)
-        except Exception as error:  # noqa: BLE001 - a lane never ends: what is owed must be tried again
-            self._trouble(error, target)
-            await asyncio.sleep(POLL_SECONDS)
-            return ()
-
-    @staticmethod
-    def _trouble(error: Exception, target: str = "") -> None:
-        """A loop could not do its round: the store is away, or we have a bug. Either way it goes on."""
-        if isinstance(error, Deferred):
-            _log.warning(log.STORE_UNAVAILABLE, target=target, reason=error.reason("en"))
-        else:
-            _log.error(log.UNEXPECTED, target=target, exc_info=error)
-
-    @staticmethod
-    async def _sleep(nudge: asyncio.Event, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await nudge.wait()
-        except TimeoutError:
-            pass
-
-    async def _housekeeping(self) -> None:
-        """Give back what dead workers held, wherever they ran; and work for targets that are declared no more, until it expires."""
-        while True:
-            await asyncio.sleep(HOUSEKEEPING_SECONDS)
-            try:
-                released = await self._store.release(expired_at=self._clock())
-                self._open_lanes(await asyncio.to_thread(self._store.targets_with_work))
-            except Exception as error:  # noqa: BLE001 - as in _claim
-                self._trouble(error)
-                continue
-            if released:
-                for lane in self._lanes.values():
-                    lane.nudge.set()
-
     # --- one attempt ----------------------------------------------------------------------------------------------
 
-    async def _attempt(self, work: Work) -> None:
-        """One claimed delivery, once. Ends in a committed change of state, or in nothing: then its lease runs out."""
+    async def _attempt(self, work: Work) -> Exception | None:
+        """One claimed delivery, once. Ends in a committed change of state, or in nothing: then its lease runs out. Gives what failed."""
         points.reach("lane.claimed")
         try:
             with metrics.ATTEMPT_SECONDS.labels(work.delivery.target).time():
-                async with asyncio.timeout(_ATTEMPT_SECONDS):
+                async with asyncio.timeout(self._attempt_seconds):
                     if work.delivery.target.startswith(ROUTE_PREFIX):
                         await self._process(work)
                     else:
                         await self._send(work)
-        except LostClaim:
+        except LostClaim as lost:
             _log.warning(log.LOST_CLAIM, **self._fields(work))
+            return lost
         except Exception as error:  # noqa: BLE001 - the one place where any failure of an attempt is judged
-            await self._fail(work, error)
+            return await self._fail(work, error)
+        return None
 
     async def _process(self, work: Work) -> None:
         route = self._route(work.delivery.target.removeprefix(ROUTE_PREFIX))
         routed = await offload(len(work.message.body), self._follow, route, work.message, work.delivery.order_key)
         points.reach("lane.processed")
-        with self._at_once(routed.results) as owed:
+        with self._lanes.at_once(routed.results) as owed:
             works = await self._store.routed(work, owed, routed.taps, routed.history)
         self._report(log.ROUTED, work, outcome="routed", targets=[result.target for result in routed.results])
         self._go_on(owed, works)
@@ -420,28 +309,30 @@ class Engine:
         points.reach("lane.finished")
         self._report(log.DELIVERED, work, outcome="delivered", code=answer.receipt.code)
 
-    async def _fail(self, work: Work, error: Exception) -> None:
-        """Every failure after acceptance: permanent ends it, transient is due again, expiry ends it too."""
+    async def _fail(self, work: Work, error: Exception) -> BusError:
+        """Every failure after acceptance: permanent ends it, transient is due again, expiry ends it too. Gives it as it was judged."""
         reference = secrets.token_hex(6)
         failure = Deferred("attempt-too-long") if isinstance(error, TimeoutError) else self._as_failure(error, reference)
         points.reach("lane.failed")
         try:
             if isinstance(failure, Rejected):
                 await self._bury(work, Status.REJECTED, failure.code, failure.reasons)
-                return
-            retry_after = failure.retry_after if isinstance(failure, Deferred) else None
-            delivery = work.delivery
-            due = self._retry(delivery.route).next_due(delivery.attempt, self._clock(), delivery.expires, self._jitter(), retry_after)
-            if due is None:
+            elif self._steady() >= work.delivery.expires:
                 await self._expire(work, failure)
             else:
-                await self._store.defer(work, due, failure.code, failure.reasons)
-                self._report(log.DEFERRED, work, outcome="deferred", code=failure.code, reason=failure.reason("en"), due=due)
+                await self._defer(work, failure)
         except LostClaim:
             _log.warning(log.LOST_CLAIM, **self._fields(work))
         except Deferred:
             # The store itself fails: the lease runs out and the delivery is tried again.
             _log.exception(log.UNEXPECTED, reference=reference, **self._fields(work))
+        return failure
+
+    async def _defer(self, work: Work, failure: BusError) -> None:
+        delivery, wish = work.delivery, getattr(failure, "retry_after", None)
+        due = self._retry(delivery.route).next_due(delivery.attempt, self._clock(), delivery.expires, self._jitter(), wish)
+        await self._store.defer(work, due, failure.code, failure.reasons)
+        self._report(log.DEFERRED, work, outcome="deferred", code=failure.code, reason=failure.reason("en"), due=due)
 
     async def _expire(self, work: Work, failure: BusError) -> None:
         """Time is up. A failure that was our own bug ends as DEAD, so that an operator looks at it; a partner's as EXPIRED."""
@@ -479,12 +370,15 @@ class Engine:
         _log.info(event, **self._fields(work), **more)
 
     async def replace_configuration(self, site: Site, endpoints: Mapping[str, Adapter], routes: Mapping[str, Route]) -> None:
-        """Swap the generation (SIGHUP): new adapters first, so that no door is ever closed; then the old ones stop."""
-        old = self._endpoints
+        """Swap the generation (SIGHUP): new adapters first, so that no door is ever closed; the old ones finish what they are sending."""
+        old, sending = self._endpoints, self._lanes.in_flight()
         self._site, self._endpoints, self._routes = site, endpoints, routes
+        self._housekeeping.routes = routes
         points.reach("reload.swapped")
         for adapter in endpoints.values():
             await adapter.start(self)
         points.reach("reload.started")
         self._open_lanes()
+        if sending:
+            await asyncio.wait(sending, timeout=_DRAIN_SECONDS)
         await asyncio.gather(*(adapter.stop() for adapter in old.values()))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema
 
 from bus.errors import suggestion
 from bus.organisations import well_formed
@@ -102,3 +102,21 @@ PartnerName = Annotated[str, _among("partner", lambda site: site.partners)]
 SchemaFile = Annotated[str, _file("schema", Library.schema)]
 Stylesheet = Annotated[str, _file("stylesheet", Library.stylesheet)]
 ContractFile = Annotated[str, _file("contract", Library.path)]
+
+
+class PushOptions(Model):
+    """What every endpoint that sends may say about its lane: how much goes out at a time, and when it stops because its partner is down."""
+
+    width: int = Field(default=32, ge=1, le=1000, description="sending: deliveries under way at the same time")
+    open_after: int = Field(
+        default=5,
+        ge=1,
+        le=1000,
+        description="sending: when so many different messages have failed one after the other it stops, but for probes",
+    )
+    probe_first: Duration = Field(
+        default=timedelta(seconds=5),
+        gt=timedelta(0),
+        description="sending: pause before the first probe of a partner that is down; it doubles",
+    )
+    probe_most: Duration = Field(default=timedelta(minutes=5), gt=timedelta(0), description="sending: longest pause between two probes")

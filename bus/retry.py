@@ -1,7 +1,13 @@
-"""The retry clock: from an attempt's number to its next due time, or None to give up. Pure: no clock, no randomness."""
+"""The retry clock: from an attempt's number to its next due time, and a partner's own wish read. Pure: no clock, no randomness."""
 
+import re
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+
+#: A partner's wish is never taken for more than this; its message may have expired long before.
+_LONGEST_WISH = timedelta(days=30).total_seconds()
+_SECONDS = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,17 +22,29 @@ class RetryPolicy:
     most: timedelta = timedelta(hours=1)
     give_up: timedelta = timedelta(days=5)
 
-    def next_due(self, attempt: int, now: datetime, expires: datetime, jitter: float, retry_after: float | None = None) -> datetime | None:
-        """When to try again after failed attempt number ``attempt`` (from 1), or None: give up, it has expired.
+    def next_due(self, attempt: int, now: datetime, expires: datetime, jitter: float, retry_after: float | None = None) -> datetime:
+        """When to try again after failed attempt number ``attempt`` (from 1).
 
         ``jitter`` in [0, 1) spreads retries over ±10 %. ``retry_after`` (seconds) is the partner's wish and only ever lengthens
-        the pause. The last try is made at ``expires``, so that a message is never given up long before its time.
+        the pause. The last try is made at ``expires``, so that a message is never given up long before its time; where that lies
+        behind ``now`` (the clock has leapt, see ``bus.steady``) the pause is kept all the same.
         """
-        if now >= expires:
-            return None
         # The exponent is capped: 2.0**1024 overflows a float, and `most` rules long before.
         pause = min(self.first * self.factor ** min(attempt - 1, 64), self.most)
         pause *= 0.9 + 0.2 * jitter
         if retry_after is not None:
-            pause = max(pause, timedelta(seconds=retry_after))
-        return min(now + pause, expires)
+            pause = max(pause, timedelta(seconds=min(retry_after, _LONGEST_WISH)))
+        return min(now + pause, expires) if expires > now else now + pause
+
+
+def retry_after(value: str, now: datetime) -> float | None:
+    """An HTTP ``Retry-After`` (RFC 9110, 10.2.3) in seconds from ``now``: seconds, or a date; None for anything else and for the past."""
+    value = value.strip()
+    if _SECONDS.fullmatch(value):
+        return min(float(value), _LONGEST_WISH)
+    try:
+        date = parsedate_to_datetime(value)
+    except (ValueError, TypeError, IndexError):
+        return None
+    seconds = ((date if date.tzinfo else date.replace(tzinfo=UTC)) - now).total_seconds()
+    return min(seconds, _LONGEST_WISH) if seconds > 0 else None

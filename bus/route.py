@@ -19,7 +19,7 @@ Pure: no clock, no randomness, no I/O. Raises Rejected (what is wrong with the m
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from lxml import etree
 
@@ -71,6 +71,13 @@ class Route:
     order_by: XPath | None = None
     receipts: str = ""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    confirm_within: timedelta | None = None
+
+    @property
+    def mailboxes(self) -> frozenset[str]:
+        """The endpoints into whose mailboxes it puts messages."""
+        entries = (*self.to, *(entry for branch in self.choose for entry in branch.to))
+        return frozenset(entry.name for entry in entries if entry.owners)
 
     def matches(self, message: Message) -> bool:
         """Whether this route takes the message: its ``when:`` holds, or it has none."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from bus import soap
-from bus.options import ContractFile, Duration, KeyName, Model, PartnerName
+from bus.options import ContractFile, Duration, KeyName, Model, PartnerName, PushOptions
 
 CHECKS = ("wss-x509", "wss-username", "mtls")
 
@@ -41,7 +41,7 @@ class Security(Model):
         return tuple(frozenset(checks.split("+")) for checks in self.verify)
 
 
-class Options(Model):
+class Options(PushOptions):
     """Either ``path`` (we serve) or ``url`` and ``partner`` (we call)."""
 
     path: str = Field(default="", pattern=r"^(/[\w.~/-]*[\w.~-])?$", description="server: its path, beside /soap/<endpoint>")

@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 
 from bus import vxp
-from bus.options import Duration, Model, OrganCode, PartnerName
+from bus.options import Duration, Model, OrganCode, PartnerName, PushOptions
 
 _POSITIVE = timedelta(0)
 
@@ -18,7 +18,7 @@ class System(Model):
     partner: PartnerName = Field(description="the partner whose mailbox and codes it uses")
 
 
-class Options(Model):
+class Options(PushOptions):
     """Either ``url`` with its account (client of a hub) or ``path`` with its systems (hub)."""
 
     url: str = Field("", pattern=r"^(https?://\S+|env:\w+)?$", description="client: the hub's address; /<operation> is appended")

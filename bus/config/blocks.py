@@ -83,6 +83,11 @@ class RouteBlock(Model):
     order_by: Expression | None = Field(None, description="messages with the same value leave in order")
     receipts: str = Field("", description="the mailbox endpoint where the sender fetches its receipts")
     retry: RetryBlock = Field(RetryBlock.model_validate({}), description="when to try again, and when to give up")
+    confirm_within: Duration | None = Field(
+        None,
+        gt=timedelta(0),
+        description="what its receivers have not confirmed in their mailboxes by then raises an alarm, once and then daily",
+    )
 
 
 class SiteFile(Model):

@@ -123,6 +123,7 @@ def _route(block: RouteBlock, site: Site, gate: tuple[Step, ...], worked: tuple[
         order_by=block.order_by,
         receipts=block.receipts,
         retry=RetryPolicy(retry.first, retry.factor, retry.most, retry.give_up),
+        confirm_within=block.confirm_within,
     )
 
 

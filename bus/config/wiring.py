@@ -31,6 +31,7 @@ class Outline:
     source: str
     receipts: str
     conditional: bool
+    confirmed: bool
     uses: tuple[Use, ...]
     path: Path
 
@@ -48,6 +49,7 @@ def _outline(route: Mapping[str, Any], path: Path) -> Outline:
         source=_word(route.get("from")),
         receipts=_word(route.get("receipts")),
         conditional="when" in route,
+        confirmed="confirm-within" in route,
         uses=tuple(_uses(route, path)),
         path=path,
     )
@@ -84,6 +86,8 @@ def check(data: Any, endpoints: Mapping[str, Features | None], faults: Faults) -
     for route in routes:
         _check_source(route, endpoints, faults)
         _check_receipts(route, endpoints, faults)
+        if route.confirmed and not any(use.mailbox for use in route.uses):
+            faults.add((*route.path, "confirm-within"), "'confirm-within' has no effect: this route puts nothing into a mailbox", key=True)
         for use in route.uses:
             _check_use(use, endpoints, internal, {one.name for one in routes}, faults)
     _check_reached(routes, internal, faults)

@@ -12,9 +12,10 @@ Words: a *unit* is one change of state, a function of a Transaction; a *debt* is
 writer; a message's *standing* is where the worst of its deliveries is.
 """
 
+from bus.store.deadlines import Missed, Term
 from bus.store.model import LostClaim, Owed, Work
 from bus.store.readers import Found, Gauge, Story
 from bus.store.standing import Standing
 from bus.store.store import Store
 
-__all__ = ["Found", "Gauge", "LostClaim", "Owed", "Standing", "Store", "Story", "Work"]
+__all__ = ["Found", "Gauge", "LostClaim", "Missed", "Owed", "Standing", "Store", "Story", "Term", "Work"]

@@ -3,6 +3,7 @@
 A mailbox belongs to the partner, through whichever endpoint it reads.
 """
 
+from datetime import datetime
 from typing import Any
 
 from bus.delivery import State
@@ -10,7 +11,7 @@ from bus.endpoint import Answer
 from bus.errors import LANGUAGES, Rejected, catalogue, text
 from bus.receipt import Status
 from bus.store import debts, issuing, statements
-from bus.store.tables import Row
+from bus.store.tables import Row, stamp
 from bus.store.transaction import Transaction, Turn
 
 #: Mailbox deliveries ended in one transaction when their time is over: bounds how long the other callers wait.
@@ -83,9 +84,9 @@ def _first_answer(tx: Transaction, row: Row) -> Answer:
     return issuing.answer_of(last.one())
 
 
-def expire(tx: Transaction) -> int:
-    """Give up mailbox deliveries that nobody confirmed in their time: DEAD, and a receipt EXPIRED."""
-    rows = tx.ask(statements.UNCOLLECTED, now=tx.at, most=EXPIRED_AT_ONCE).all()
+def expire(tx: Transaction, at: datetime) -> int:
+    """Give up mailbox deliveries that nobody confirmed in their time, which was over ``at``: DEAD, and a receipt EXPIRED."""
+    rows = tx.ask(statements.UNCOLLECTED, now=stamp(at), most=EXPIRED_AT_ONCE).all()
     for row in rows:
         changed = debts.change(tx, row, State.DEAD, ended=tx.at, outcome=Status.EXPIRED, **_failure("receipt-uncollected"))
         said = issuing.statement(Status.EXPIRED, "receipt-uncollected", row)

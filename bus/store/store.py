@@ -18,8 +18,9 @@ from bus.endpoint import Answer, Fetched, Pending, Sent
 from bus.errors import Rejected
 from bus.message import Message
 from bus.receipt import Receipt, Status
-from bus.store import accepting, dialect, mailbox, migrate, operating, working
+from bus.store import accepting, deadlines, dialect, mailbox, migrate, operating, working
 from bus.store.blobs import IN_ROW, Files
+from bus.store.deadlines import Missed, Term
 from bus.store.model import Accepted, Owed, Work
 from bus.store.readers import Found, Gauge, Readers, Story
 from bus.store.snapshot import Snapshot
@@ -97,13 +98,14 @@ class Store:
 
     # --- workers ----------------------------------------------------------------------------------------------------
 
-    async def claim(self, target: str, limit: int, lease: timedelta) -> list[Work]:
+    async def claim(self, target: str, limit: int, lease: timedelta, most_bytes: int = 1 << 40) -> list[Work]:
         """Claim due deliveries to ``target``, oldest first, for as long as ``lease``, in order per order key.
 
+        At most ``limit`` of them, and no more when their bodies have reached ``most_bytes`` together.
         One whose octets are lost ends DEAD and is not among them.
         """
         # Claims come last of what is written together: they find what the others have just made claimable.
-        rows = await self._write(partial(working.claim, target=target, limit=limit, lease=lease), last=True)
+        rows = await self._write(partial(working.claim, target=target, limit=limit, lease=lease, most_bytes=most_bytes), last=True)
         works = []
         for row in rows:
             try:
@@ -144,10 +146,23 @@ class Store:
         """Given up: DEAD, and a receipt with ``status`` that says why. Raises LostClaim."""
         return await self._write(partial(working.bury, work=work, status=status, code=code, reasons=reasons))
 
+    async def expire(self, target: str, at: datetime, created: datetime, last: Mapping[str, str]) -> Sequence[Missed]:
+        """End what waits for ``target``, was made until ``created`` and was over ``at``: at most a hundred deliveries, with their receipts.
+
+        ``last``: why those that were never tried were not, by language.
+        """
+        ids = await asyncio.to_thread(deadlines.late, self._engines[1], target, at, created)
+        return await self._write(partial(deadlines.expire, ids=ids, at=at, last=last)) if ids else ()
+
+    async def unconfirmed(self, term: Term, now: datetime) -> tuple[Mapping[str, int], Sequence[Missed]]:
+        """By owner, how many deliveries are overdue; and those of them, a hundred at most, that an alarm is now journalled about."""
+        numbers, ids = await asyncio.to_thread(deadlines.unconfirmed, self._engines[1], term, now)
+        return numbers, await self._write(partial(deadlines.alarm, ids=ids, deadline=term.created)) if ids else ()
+
     async def release(self, *, expired_at: datetime | None) -> int:
         """At start (None): give back what this chain had claimed. Later: what has run out by ``expired_at``, leases and mailboxes."""
         released = self._writer.submit(partial(working.release, expired_at=expired_at))
-        expired = self._writer.submit(mailbox.expire)
+        expired = self._writer.submit(partial(mailbox.expire, at=expired_at or self._clock()))
         return await released + await expired
 
     # --- mailboxes and receipts, as in bus.endpoint.Bus ---------------------------------------------------------------

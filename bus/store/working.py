@@ -4,6 +4,7 @@ Every unit but ``claim`` and ``release`` ends in LostClaim when the claim no lon
 when its change is written (``debts``), so none of them reads what the claim has read already.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
@@ -25,12 +26,15 @@ _KEPT = attrgetter(*Debt.__slots__[:-3])
 _SUBJECT = attrgetter(*(statements.ORIGINAL + name for name in Subject.__slots__))
 
 
-def claim(tx: Transaction, target: str, limit: int, lease: timedelta) -> Sequence[Row]:
-    """Claim due deliveries to ``target``, oldest first.
+def claim(tx: Transaction, target: str, limit: int, lease: timedelta, most_bytes: int) -> Sequence[Row]:
+    """Claim due deliveries to ``target``, oldest first, until there are ``limit`` of them or their bodies have reached ``most_bytes``.
 
     Gives the rows as they were before, with their subject's columns and ``body`` (None when it is a file); ``work`` reads them.
     """
     rows = tx.ask(statements.CLAIM, target=target, now=tx.at, most=limit).all()
+    # What came before a row, and not the row itself: the first is taken however large it is.
+    before = itertools.accumulate((row.size for row in rows), initial=0)
+    rows = [row for row, size in zip(rows, before, strict=False) if size < most_bytes]
     for row in rows:
         taken = debts.claim(tx, row.attempt, lease)
         changed = debts.change(tx, row, State.CLAIMED, **taken)
