@@ -15,6 +15,7 @@ import socket
 import ssl
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,6 +35,7 @@ from bus.http import Application, ClientCertificateProtocol, tls_context
 from bus.ids import uuid7
 from bus.node import Node
 from bus.site import Site
+from bus.steady import Steady
 from bus.store import Store
 from bus.wakeup import Wakeup
 
@@ -145,6 +147,7 @@ class Daemon:
             clock=utc_now,
             ids=uuid7(utc_now),
             on_nudge=self._tell_others,
+            steady=Steady(utc_now, time.monotonic),
         )
         self._wakeup: Wakeup | None = None
         self._application = Application(self._doors(), self._health, self._ready, self._measure, self._warnings)

@@ -27,6 +27,7 @@ from bus import mime, soap, xop
 from bus.errors import Deferred, Rejected
 from bus.keys import Signer
 from bus.offload import offload
+from bus.retry import retry_after
 from bus.signature import wss
 from bus.site import Clock
 from bus.soap import Envelope, Version
@@ -141,16 +142,16 @@ class Client:
 
     def _proved(self, status: int, headers: Mapping[str, str], data: bytes) -> Envelope:
         """The reply read and proved; raises for faults, and for anything that is not a SOAP reply of the partner."""
-        content_type, retry_after = headers.get("Content-Type", ""), _seconds(headers.get("Retry-After", ""))
+        content_type, wish = headers.get("Content-Type", ""), retry_after(headers.get("Retry-After", ""), self._clock())
         try:
             envelope = soap.read(data, content_type)
             soap.check_understood(envelope, {SECURITY_HEADER})
         except Rejected as error:
             if status in _BUSY:
-                raise Deferred("partner-busy", target=self._identity.target, status=status, retry_after=retry_after) from error
+                raise Deferred("partner-busy", target=self._identity.target, status=status, retry_after=wish) from error
             raise self._nonsense(f"HTTP {status}, {content_type or 'no content type'}: {error.reason('en')}") from error
         self._check_sender(envelope)
-        soap.raise_fault(envelope, self._identity.target, retry_after)
+        soap.raise_fault(envelope, self._identity.target, wish)
         if status >= HTTPStatus.BAD_REQUEST:
             raise self._nonsense(f"HTTP {status} with a reply that is no fault")
         return envelope
@@ -183,11 +184,6 @@ def _tls(identity: Identity) -> ssl.SSLContext:
     if identity.shown:
         context.load_cert_chain(*identity.shown)
     return context
-
-
-def _seconds(value: str) -> float | None:
-    """A Retry-After in seconds; its other form, a date, is not worth a calendar: the retry clock decides then."""
-    return float(value) if value.strip().isdigit() else None
 
 
 def _named(error: BaseException) -> str:

@@ -17,6 +17,7 @@ import aiohttp
 from bus import vxp
 from bus.errors import Deferred
 from bus.offload import offload
+from bus.retry import retry_after
 from bus.site import Clock
 
 #: Larger replies are not read on: 96 MiB is what our own door takes, and base64 makes a third more of it.
@@ -137,8 +138,8 @@ class Client:
     def _refuse_http_failure(self, response: aiohttp.ClientResponse) -> None:
         status = response.status
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
-            wish = response.headers.get("Retry-After", "")
-            raise Deferred("partner-busy", target=self._name, status=status, retry_after=float(wish) if wish.isdigit() else None)
+            wish = retry_after(response.headers.get("Retry-After", ""), self._clock())
+            raise Deferred("partner-busy", target=self._name, status=status, retry_after=wish)
         if status != HTTPStatus.OK:
             raise Deferred("partner-error", target=self._name, detail=f"HTTP {status}")
 
