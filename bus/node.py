@@ -16,9 +16,9 @@ from typing import Final
 
 from bus.amqp import check_url
 from bus.errors import ConfigurationError, Fault
+from bus.lanes import LEASE
 
-#: Longer than the slowest honest attempt, or work is done twice; see ``docs/scale-out.md``.
-LEASE: Final = timedelta(minutes=3)
+#: An attempt is cut off a little before its lease is over, so a lease must be longer than the slowest honest attempt.
 _SHORTEST, _LONGEST = 5, 3600
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 #: Chains that are not a node's: those of the embedded store, and of the commands that write.

@@ -55,6 +55,8 @@ class Wakeup:
         self._heard = heard
         self._told: dict[str, None] = {}
         self._asked = asyncio.Event()
+        #: What of it works now: "listening", "telling".
+        self.working: set[str] = set()
         self._away: dict[str, BusError] = {}
         self._publisher = Publisher(broker)
         self._consumer = Consumer(
@@ -109,9 +111,11 @@ class Wakeup:
         metrics.BROKER.labels(what).set(error is None)
         before = self._away.pop(what, None)
         if error is None:
-            if before or what == "listening":
+            if what not in self.working:
                 _log.info(log.BROKER_CONNECTED, side=what)
+            self.working.add(what)
             return
+        self.working.discard(what)
         self._away[what] = error
         if before is None or before.code != error.code:
             _log.warning(log.BROKER_LOST, side=what, code=error.code, reason=error.reason("en"))

@@ -42,7 +42,6 @@ FLOORS: dict[str, int] = {
     "bus.xpath": 2,
     "bus.options": 2,
     "bus.breaker": 2,
-    "bus.node": 2,
     # 3: the contracts between parts
     "bus.exchange": 3,
     "bus.endpoint": 3,
@@ -59,6 +58,7 @@ FLOORS: dict[str, int] = {
     "bus.lanes": 5,
     "bus.audit": 5,
     "bus.config": 6,
+    "bus.node": 6,
     "bus.engine": 6,
     "bus.housekeeping": 6,
     "bus.http": 6,
@@ -75,10 +75,10 @@ OPEN_FLOORS = {0, 1, 2, 3, 6, 7, 8}
 HOMES: dict[str, set[str]] = {
     "aiohttp": {"adapters", "sandbox"},
     "alembic": {"bus.store"},
-    "amqp": {"bus.amqp"},
+    "amqp": {"bus.amqp", "adapters"},
     "asn1crypto": {"bus.trust"},
     "cryptography": {"bus.trust", "bus.keys", "bus.pki", "bus.signature", "bus.evidence", "sandbox"},
-    "kombu": {"bus.amqp", "bus.wakeup", "adapters"},
+    "kombu": {"bus.amqp", "bus.wakeup"},
     "lxml": {
         "bus.xmlio",
         "bus.mending",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import kombu
-from amqp.exceptions import AMQPError, ContentTooLarge, PreconditionFailed
+from amqp.exceptions import AMQPError, ContentTooLarge, NotFound, PreconditionFailed
 
 from bus.amqp.broker import Broker, part
 from bus.errors import BusError, Rejected
@@ -49,7 +49,7 @@ class Publisher:
         self._answer: bool | None = None
         self._returned = ""
         self._blocked = ""
-        self._attempts = 0
+        self._attempts = -1
         self._away: tuple[float, BusError] | None = None
         self._thread = threading.Thread(target=self._run, name=f"publish {broker.name}", daemon=True)
         self._thread.start()
@@ -107,6 +107,9 @@ class Publisher:
         except (PreconditionFailed, ContentTooLarge) as error:
             self._drop(orderly=False)
             raise Rejected("partner-refused", target=self._broker.name, detail=error.reply_text) from error
+        except NotFound as error:
+            self._drop(orderly=True)
+            raise self._broker.postponed(error.reply_text) from error
         except Exception as error:
             # Whatever it is: py-amqp raises AttributeError, too, where a connection is lost.
             self._drop(orderly=False)
@@ -130,8 +133,8 @@ class Publisher:
             raise failure from error
 
     def _open(self) -> None:
-        self._link = self._broker.connect(self._attempts, on_blocked=self._on_blocked, on_unblocked=self._on_unblocked)
         self._attempts += 1
+        self._link = self._broker.connect(self._attempts, on_blocked=self._on_blocked, on_unblocked=self._on_unblocked)
         self._channel = self._link.channel()
         self._channel.confirm_select()
         for event, heard in (("basic_ack", self._on_ack), ("basic_nack", self._on_nack), ("basic_return", self._on_return)):
