@@ -100,6 +100,7 @@ HOMES: dict[str, set[str]] = {
     },
     "orjson": {"bus.log", "bus.http", "bus.store", "bus.vxp", "adapters", "bus.cli", "bus.cli.screen", "bus.audit", "sandbox"},
     "prometheus_client": {"bus.metrics"},
+    "psycopg": {"bus.store"},
     "pybase64": {"bus.octets", "bus.edxml", "bus.soap", "bus.xop", "bus.mime", "bus.signature", "bus.vxp", "adapters", "bus.evidence", "sandbox"},
     "pydantic": {"bus.config", "bus.steps", "bus.options", "bus.xpath", "adapters"},
     "pyhanko_certvalidator": {"bus.trust"},

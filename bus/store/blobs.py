@@ -10,7 +10,9 @@ import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import file_digest
 from pathlib import Path
+from typing import Protocol
 
 from bus import points
 from bus.errors import Deferred, Rejected
@@ -28,6 +30,25 @@ def keep(tx: Transaction, digest: str, body: bytes) -> None:
     """Keep a small body in its row. A large one is a file already: see ``Files.keep``."""
     if len(body) <= IN_ROW:
         tx.write(Turn.BLOB, dialect.insert_once(tx.connection.dialect.name, blobs), {"digest": digest, "body": body})
+
+
+class Shelf(Protocol):
+    """Where large bodies are: files beside an embedded store (``Files``), rows in a shared one (``parts.Parts``)."""
+
+    async def keep(self, digest: str, body: bytes) -> None:
+        """Have a large body kept for good when this returns; a small one is not its business. Raises Deferred 4.3.1."""
+
+    def read(self, digest: str, size: int) -> bytes:
+        """A large body. Only its size is checked here, its digest by the audit. Raises Rejected 5.3.0 when it is lost, Deferred 4.3.1."""
+
+    def names(self) -> Iterator[str]:
+        """The digest every body goes by, in order."""
+
+    def unfinished(self) -> Iterator[Path]:
+        """What a crash left half written."""
+
+    def actual(self, digest: str) -> str:
+        """The digest that the octets have which go by ``digest``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +70,8 @@ class Files:
         path = self.path(digest)
         try:
             if path.is_file() and path.stat().st_size == len(body):
+                # A pruning leaves alone what was touched just now (see ``pruning``).
+                os.utime(path)
                 return
             _make_directory(path.parent)
             _write_durably(path, body)
@@ -74,6 +97,11 @@ class Files:
     def unfinished(self) -> Iterator[Path]:
         """Files that a crash left half written."""
         yield from (path for path in self._all() if path.name.startswith(UNFINISHED))
+
+    def actual(self, digest: str) -> str:
+        """The digest that the octets have which go by ``digest``."""
+        with self.path(digest).open("rb") as file:
+            return file_digest(file, "sha256").hexdigest()
 
     def _all(self) -> Iterator[Path]:
         for directory in sorted(self.root.glob("*")):

@@ -66,6 +66,9 @@ def _first_of_its_key(tx: Transaction, owed: Owed) -> bool:
     if not owed.order_key:
         return True
     name = _order_name(owed.target, owed.order_key)
+    # Where another node decides for this key at this moment nobody waits for it: the delivery is recorded, and claimed later.
+    if not tx.try_order(owed.target, owed.order_key):
+        return False
     return not tx.ask_of(name, statements.ACTIVE, target=owed.target, order_key=owed.order_key).scalar_one()
 
 
@@ -85,6 +88,8 @@ def insert(tx: Transaction, values: Mapping[str, Any]) -> dict[str, Any]:
         row["state"] = State.WAITING
         row["public_id"] = row["public_id"] or row["id"]
     name = (row["owner"], row["public_id"]) if row["owner"] else _order_name(row["target"], row["order_key"])
+    if row["order_key"]:
+        tx.decide_order(row["target"], row["order_key"])
     tx.write(Turn.DELIVERY, statements.INSERT_DELIVERY, row, name)
     return row
 
@@ -137,6 +142,7 @@ def _advance(tx: Transaction, debt: Debt | Row, to: State) -> None:
     same = {"to_target": debt.target, "with_key": debt.order_key}
     if to is State.CLAIMED:
         return
+    tx.decide_order(debt.target, debt.order_key)
     if debt.state == State.CLAIMED and to is not State.READY:
         # While it was claimed all others were held back, and it was the only one: the next has nothing to wait for.
         tx.write(Turn.LET_THROUGH, statements.LET_THROUGH, same)

@@ -1,21 +1,23 @@
 """Everything that differs between databases: connections, locks, append-only guards, and which failures pass.
 
-SQLite: write-ahead log with ``synchronous=FULL``, so that a committed transaction survives a power cut
+PostgreSQL: see ``postgresql``. SQLite: write-ahead log with ``synchronous=FULL``, so that a committed transaction survives a power cut
 (https://www.sqlite.org/pragma.html#pragma_synchronous); ``BEGIN IMMEDIATE`` for writers, so that a transaction that has read a chain's
 head holds the only write lock until it commits, in however many processes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event, exc
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql as pg
+from sqlalchemy.dialects import sqlite
 
-from bus.errors import Deferred
+from bus.errors import ConfigurationError, Deferred, Fault
+from bus.store import postgresql
 
 #: Seconds to wait for another process's write lock before the store counts as unavailable.
 LOCK_TIMEOUT = 10
@@ -40,22 +42,56 @@ GUARDED: Mapping[tuple[str, str], str] = {
     ("messages", "UPDATE"): "",
     ("messages", "DELETE"): "OLD.id IN (SELECT message_id FROM pruning)",
     ("blobs", "UPDATE"): "",
+    ("blob_parts", "UPDATE"): "",
 }
 
-_INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+#: Text that sorts by its octets, and whole numbers of 64 bits: the same in every database.
+TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+#: What text that holds JSON must be cast to, to be looked into.
+JSON = sa.Text().with_variant(pg.JSON(), "postgresql")
+
+_INSERT: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": pg.insert}
 
 #: Failures that are our own mistake; every other failure of the database is one that may pass.
 _MISTAKES = (exc.IntegrityError, exc.ProgrammingError, exc.DataError, exc.NotSupportedError)
 
 
-def engine(url: str, *, writer: bool) -> sa.Engine:
-    """An engine for the one writer, which locks when it begins, or for readers, which never block it."""
-    size = 1 if writer else 4
-    result = sa.create_engine(url, pool_size=size, max_overflow=0, pool_timeout=LOCK_TIMEOUT)
-    if result.dialect.name == "sqlite":
+#: Connections for readers; also of those who keep and read large bodies on PostgreSQL.
+READERS = 4
+
+
+def engine(url: str, *, writer: bool, sole: str = "") -> sa.Engine:
+    """An engine for the one writer, which locks when it begins, or for readers, which never block it.
+
+    ``sole``: no other process may write the journal chain of this name. Raises ConfigurationError for what is no store.
+    """
+    options: dict[str, Any] = {"pool_size": 1 if writer else READERS, "max_overflow": 0, "pool_timeout": LOCK_TIMEOUT}
+    backend = sa.make_url(url).get_backend_name()
+    if backend == "postgresql":
+        options |= {"connect_args": postgresql.CONNECT, "isolation_level": "READ COMMITTED" if writer else "AUTOCOMMIT"}
+    elif backend != "sqlite":
+        raise ConfigurationError([Fault(shown(url), 0, 0, f"a store is sqlite or postgresql+psycopg, not {backend}")])
+    try:
+        result = sa.create_engine(url, **options)
+    except ImportError as error:
+        raise ConfigurationError([Fault(shown(url), 0, 0, f"{error}; install govbus[postgres]")]) from error
+    if backend == "sqlite":
         event.listen(result, "connect", _configure)
         event.listen(result, "begin", _begin_writer if writer else _begin_reader)
+    else:
+        event.listen(result, "connect", partial(_begin_session, sole))
+        event.listen(result, "handle_error", postgresql.note_demotion)
     return result
+
+
+def shown(url: str | sa.URL) -> str:
+    """The address of a database as it may be shown: without its password."""
+    return sa.make_url(url).render_as_string(hide_password=True)
+
+
+def _begin_session(chain: str, connection: Any, _record: object) -> None:
+    postgresql.begin_session(connection, chain)
 
 
 def _configure(connection: Any, _record: object) -> None:
@@ -65,7 +101,21 @@ def _configure(connection: Any, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def at_once(connection: sa.Connection) -> None:
+    """Have the next transaction of this writing connection fail where it would have to wait for another process."""
+    connection.info["at once"] = True
+
+
+def embedded(engine: sa.Engine) -> bool:
+    """Whether the database runs in this process: a statement costs no journey."""
+    return engine.dialect.name == "sqlite"
+
+
 def _begin_writer(connection: sa.Connection) -> None:
+    patience = 0 if connection.info.pop("at once", False) else LOCK_TIMEOUT * 1000
+    if connection.info.get("patience") != patience:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout = {patience}")
+        connection.info["patience"] = patience
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
 
@@ -82,11 +132,28 @@ def guards() -> dict[str, str]:
     }
 
 
+def guarding(connection: sa.Connection) -> list[str]:
+    """The statements that put in place the guards of the tables there are, whatever stood there: for migrations."""
+    tables = set(sa.inspect(connection).get_table_names())
+    if connection.dialect.name == "postgresql":
+        return postgresql.guarding({place: exempt for place, exempt in GUARDED.items() if place[0] in tables})
+    present = {name: guard for name, guard in guards().items() if name.rpartition("_no_")[0] in tables}
+    return [statement for name, guard in present.items() for statement in (f"DROP TRIGGER IF EXISTS {name}", guard)]
+
+
 def missing_guards(connection: sa.Connection) -> list[str]:
     """Names of the guards that are not in the database, or not as written."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.missing_guards(connection, GUARDED)
     triggers = connection.execute(sa.text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'"))
     present = {row.name: row.sql for row in triggers}
     return [name for name, sql in guards().items() if present.get(name) != sql]
+
+
+def alone(connection: sa.Connection, table: sa.Table) -> None:
+    """Until the end of this transaction nobody else inserts into ``table``, and whoever did has committed: SQLite's write lock is that."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"LOCK TABLE {table.name} IN SHARE ROW EXCLUSIVE MODE")
 
 
 @cache
@@ -114,10 +181,43 @@ def _prepared(database: sa.Dialect, statement: sa.UpdateBase) -> tuple[str, Call
     return str(compiled), (lambda row: given({**constants, **row})) if constants else given
 
 
-def raw_text(connection: sa.Connection) -> None:
-    """Let this connection read text that is not UTF-8, as surrogate escapes: an audit must be able to read what is damaged."""
+def settle_for_audit(connection: sa.Connection) -> None:
+    """Have this connection see one unchanging state, and read damaged text that is not UTF-8, as surrogate escapes."""
     driver: Any = connection.connection.dbapi_connection
-    driver.text_factory = lambda octets: octets.decode("utf-8", "surrogateescape")
+    if connection.dialect.name == "postgresql":
+        postgresql.read_damaged(driver)
+        connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL statement_timeout = 0")
+    else:
+        driver.text_factory = lambda octets: octets.decode("utf-8", "surrogateescape")
+
+
+def distrust(connection: sa.Connection) -> list[str]:
+    """Why this database cannot be trusted with the store: nothing, or what its administrator must change."""
+    return postgresql.distrust(connection) if connection.dialect.name == "postgresql" else []
+
+
+def lock_for_migration(connection: sa.Connection) -> None:
+    """Be the only one that changes the tables, until the transaction ends."""
+    if connection.dialect.name == "postgresql":
+        postgresql.lock_for_migration(connection)
+
+
+def lock_chain(connection: sa.Connection, chain: str) -> None:
+    """Be the only one that begins this chain; one that has begun is locked by its head. (SQLite has one writer anyway.)"""
+    if connection.dialect.name == "postgresql":
+        postgresql.lock(connection, [postgresql.number("chain", chain)])
+
+
+def lock_orders(connection: sa.Connection, orders: Iterable[tuple[str, str]]) -> None:
+    """Be the only one that works out which delivery of these (target, order key) comes first, until the transaction ends."""
+    if connection.dialect.name == "postgresql" and orders:
+        postgresql.lock(connection, {postgresql.number("order", *order) for order in orders})
+
+
+def try_order(connection: sa.Connection, order: tuple[str, str]) -> bool:
+    """As ``lock_orders``, but False instead of waiting."""
+    return connection.dialect.name != "postgresql" or postgresql.try_lock(connection, postgresql.number("order", *order))
 
 
 @contextmanager
@@ -131,9 +231,24 @@ def availability() -> Iterator[None]:
         raise Deferred("store-unavailable") from error
 
 
-def passing(error: Exception) -> bool:
+def passing(error: BaseException | None) -> bool:
     """Whether the database failed in a way that may pass: full or failing disk, lock, lost connection."""
     return isinstance(error, exc.TimeoutError) or (isinstance(error, exc.DBAPIError) and not isinstance(error, _MISTAKES))
+
+
+def repeatable(error: BaseException | None) -> bool:
+    """Whether nothing is left of the transaction that failed so, and running it again may succeed at once."""
+    return isinstance(error, exc.DBAPIError) and (error.connection_invalidated or postgresql.repeatable(error))
+
+
+def conflict(error: BaseException) -> bool:
+    """Whether another process was faster with a unique name."""
+    return isinstance(error, exc.IntegrityError) and postgresql.conflict(error)
+
+
+def refusal(error: exc.DBAPIError, chain: str) -> str:
+    """Why the store of the writer of ``chain`` cannot be opened, in words with a cure."""
+    return postgresql.refusal(error, chain)
 
 
 def revision(connection: sa.Connection) -> str:

@@ -19,7 +19,7 @@ EXPIRED_AT_ONCE = 100
 
 
 def _find(tx: Transaction, partner: str, public_id: str) -> Row:
-    row = tx.ask(statements.IN_MAILBOX, owner=partner, public_id=public_id).one_or_none()
+    row = tx.ask(statements.TO_END, owner=partner, public_id=public_id).one_or_none()
     if row is None:
         raise Rejected("mailbox-message-unknown", message=public_id)
     return row

@@ -18,7 +18,7 @@ def _named(tx: Transaction, ids: Sequence[str], states: Sequence[State]) -> Sequ
     """Deliveries named by their own id, or all that a message's id stands for; its receipts are not meant by that."""
     of_message = sa.and_(deliveries.c.message_id.in_(ids), deliveries.c.receipt_id == "")
     named = sa.or_(deliveries.c.id.in_(ids), of_message)
-    return tx.ask(sa.select(deliveries).where(named, deliveries.c.state.in_(states)).order_by(deliveries.c.seq)).all()
+    return tx.ask(sa.select(deliveries).where(named, deliveries.c.state.in_(states)).order_by(deliveries.c.seq).with_for_update()).all()
 
 
 def resend(tx: Transaction, ids: Sequence[str], by: str, reason: str, lifetime: timedelta) -> list[str]:

@@ -162,7 +162,7 @@ class Readers:
 
     def refusals(self) -> dict[str, int]:
         """By endpoint, how many messages were refused at the door."""
-        endpoint = sa.type_coerce(journal.c.detail, sa.JSON)["endpoint"].as_string()
+        endpoint = sa.type_coerce(sa.cast(journal.c.detail, dialect.JSON), sa.JSON)["endpoint"].as_string()
         rows = self._rows(sa.select(endpoint, sa.func.count()).where(sa.text(REFUSED)).group_by(endpoint))
         return {row[0]: row[1] for row in rows}
 

@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from bus.store import dialect
-from bus.store.blobs import Files
+from bus.store.blobs import Shelf
 from bus.store.standing import RANKED, Standing, standing
 from bus.store.tables import Row, blobs, deliveries, heads, journal, messages, receipts
 
@@ -20,7 +20,7 @@ class Snapshot:
     """The questions of the audit. Streams may be read side by side; none holds more than a few rows."""
 
     connection: sa.Connection
-    files: Files
+    files: Shelf
 
     def _stream(self, query: sa.Select[*tuple[Any, ...]] | sa.CompoundSelect[*tuple[Any, ...]]) -> Iterator[Row]:
         return iter(self.connection.execution_options(yield_per=_ROWS).execute(query))

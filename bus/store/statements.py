@@ -29,12 +29,14 @@ _d = deliveries.c
 _same_order = sa.and_(_d.target == bindparam("to_target"), _d.order_key == bindparam("with_key"), sa.text(ACTIVE_IN_ORDER))
 
 # --- the chain ---------------------------------------------------------------------------------------------------------
-#: Where ``chain`` ends.
-HEAD = select(heads.c.seq, heads.c.hash).where(heads.c.chain == bindparam("chain"))
+#: Where ``chain`` ends; nobody else moves it before the transaction ends.
+HEAD = select(heads.c.seq, heads.c.hash).where(heads.c.chain == bindparam("chain")).with_for_update()
 #: ``of_chain`` ends elsewhere now.
 MOVE_HEAD = heads.update().where(heads.c.chain == bindparam("of_chain"))
 #: A chain begins.
 INSERT_HEAD = heads.insert()
+#: The hash of row ``seq`` of ``chain``.
+LINK = select(journal.c.hash).where(journal.c.chain == bindparam("chain"), journal.c.seq == bindparam("seq"))
 #: Journal rows.
 INSERT_JOURNAL = journal.insert()
 
@@ -62,11 +64,17 @@ BLOB = select(blobs.c.body).where(blobs.c.digest == bindparam("digest"))
 # --- deliveries ----------------------------------------------------------------------------------------------------------
 #: The delivery that goes by ``public_id`` in ``owner``'s mailbox.
 IN_MAILBOX = select(deliveries).where(_d.owner == bindparam("owner"), _d.public_id == bindparam("public_id"), sa.text(OWNED))
+#: The same, to be changed: nobody else changes it meanwhile.
+TO_END = IN_MAILBOX.with_for_update()
 _before_it = sa.and_(_d.target == bindparam("target"), _d.order_key == bindparam("order_key"), sa.text(ACTIVE_IN_ORDER))
 #: A delivery: claimable if no other to ``target`` with ``order_key`` is active.
-INSERT_DELIVERY = deliveries.insert().values(
-    {column: bindparam(column.name) for column in _d if column.name not in {"seq", "claimable"}}
-    | {_d.claimable: sa.case((sa.exists().where(_before_it), 0), else_=1)}
+INSERT_DELIVERY = (
+    deliveries.insert()
+    .values(
+        {column: bindparam(column.name) for column in _d if column.name not in {"seq", "claimable"}}
+        | {_d.claimable: sa.case((sa.exists().where(_before_it), 0), else_=1)}
+    )
+    .inline()
 )
 #: Whether a delivery to ``target`` with ``order_key`` is active.
 ACTIVE = select(sa.exists().where(_before_it))
@@ -93,12 +101,26 @@ CLAIM = (
     .limit(bindparam("most"))
     .with_for_update(of=deliveries, skip_locked=True)
 )
+# What housekeeping looks for, but what someone else is changing at this moment: it is no longer what it was, or is found the next time.
 #: Claimed deliveries whose lease was over at ``at``.
-LEASE_OVER = select(deliveries).where(_d.lease_until <= bindparam("at"), sa.text(CLAIMED)).order_by(_d.lease_until)
+LEASE_OVER = (
+    select(deliveries).where(_d.lease_until <= bindparam("at"), sa.text(CLAIMED)).order_by(_d.lease_until).with_for_update(skip_locked=True)
+)
 #: Deliveries that ``chain`` has claimed.
-CLAIMED_BY = select(deliveries).where(_d.claimed_by == bindparam("chain"), sa.text(CLAIMED)).order_by(_d.lease_until)
+CLAIMED_BY = (
+    select(deliveries)
+    .where(_d.claimed_by == bindparam("chain"), sa.text(CLAIMED))
+    .order_by(_d.lease_until)
+    .with_for_update(skip_locked=True)
+)
 #: The first ``most`` mailbox deliveries whose time was over at ``now``.
-UNCOLLECTED = select(deliveries).where(_d.expires <= bindparam("now"), sa.text(WAITING)).order_by(_d.expires).limit(bindparam("most"))
+UNCOLLECTED = (
+    select(deliveries)
+    .where(_d.expires <= bindparam("now"), sa.text(WAITING))
+    .order_by(_d.expires)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
 
 # --- order, among the active deliveries ``to_target`` ``with_key`` ---------------------------------------------------
 #: Holds back whichever may be claimed.

@@ -19,9 +19,11 @@ from bus.errors import Rejected
 from bus.message import Message
 from bus.receipt import Receipt, Status
 from bus.store import accepting, deadlines, dialect, mailbox, migrate, operating, working
-from bus.store.blobs import IN_ROW, Files
+from bus.store.blobs import IN_ROW, Files, Shelf
 from bus.store.deadlines import Missed, Term
+from bus.store.inline import InlineWriter
 from bus.store.model import Accepted, Owed, Work
+from bus.store.parts import Parts
 from bus.store.readers import Found, Gauge, Readers, Story
 from bus.store.snapshot import Snapshot
 from bus.store.standing import Standing
@@ -35,12 +37,12 @@ T = TypeVar("T")
 class Store:
     """Messages, deliveries, receipts and the journal. Several processes may share one database; each opens its own Store."""
 
-    def __init__(self, writing: sa.Engine, reading: sa.Engine, context: Context, files: Files) -> None:
+    def __init__(self, writing: sa.Engine, reading: sa.Engine, context: Context, files: Shelf) -> None:
         """Use ``Store.open``."""
         self._engines = (writing, reading)
         self._clock = context.clock
         self._files = files
-        self._writer = Writer(writing, context)
+        self._writer = (InlineWriter if dialect.embedded(writing) else Writer)(writing, context)
         self._read = Readers(reading)
 
     @classmethod
@@ -53,17 +55,19 @@ class Store:
         clock: Callable[[], datetime],
         ids: Callable[[], str],
         chain: str,
+        sole: bool = False,
         blobs: Path | None = None,
     ) -> "Store":
         """Open the database at ``url``, bring its tables up to date, and start the writer of journal chain ``chain``.
 
-        ``blobs`` is the directory of large bodies; by default it lies beside an SQLite file. Raises ConfigurationError.
+        ``sole``: refuse when another process has opened the same chain so (PostgreSQL; the daemon of an SQLite site locks the site).
+        ``blobs``: the directory of an SQLite store's large bodies; by default it lies beside the file. Raises ConfigurationError.
         """
-        files = Files(blobs or migrate.beside(url))
-        writing = dialect.engine(url, writer=True)
-        migrate.up_to_date(writing)
+        writing, reading = dialect.engine(url, writer=True, sole=chain if sole else ""), dialect.engine(url, writer=False)
+        shelf = Parts(reading) if reading.dialect.name == "postgresql" else Files(blobs or migrate.beside(url))
+        migrate.up_to_date(writing, chain)
         context = Context(chain=chain, organisation=organisation, seal=seal, clock=clock, ids=ids)
-        return cls(writing, dialect.engine(url, writer=False), context, files)
+        return cls(writing, reading, context, shelf)
 
     def close(self) -> None:
         """Finish what is queued and let go of the database."""
@@ -76,7 +80,7 @@ class Store:
         """One unchanging view of everything, for the audit. Deferred 4.3.1, with the cause, where the database cannot be read."""
         with dialect.availability(), self._engines[1].connect() as connection:
             # This connection reads text its own way, so it does not go back to the readers.
-            dialect.raw_text(connection)
+            dialect.settle_for_audit(connection)
             connection.detach()
             yield Snapshot(connection, self._files)
 

@@ -19,13 +19,15 @@ from typing import Any, TypeAlias
 import orjson
 import sqlalchemy as sa
 
+from bus.store import dialect
+
 metadata = sa.MetaData()
 
 #: A row as the database gives it, whatever its columns.
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
 #: Alembic revision these tables belong to.
-REVISION = "0002"
+REVISION = "0003"
 #: The ``previous`` of a chain's first row.
 GENESIS = "0" * 64
 #: An end that never comes: receipts wait in a mailbox for as long as it takes.
@@ -44,11 +46,11 @@ REFUSED = "event = 'refused'"
 
 
 def _text(name: str, **options: Any) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, nullable=False, **options)
+    return sa.Column(name, dialect.TEXT, nullable=False, **options)
 
 
 def _number(name: str, **options: Any) -> sa.Column[int]:
-    return sa.Column(name, sa.Integer, nullable=False, **options)
+    return sa.Column(name, dialect.NUMBER, nullable=False, **options)
 
 
 def _where(predicate: str) -> dict[str, Any]:
@@ -85,9 +87,9 @@ messages = sa.Table(
 deliveries = sa.Table(
     "deliveries",
     metadata,
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("seq", dialect.NUMBER, sa.Identity(), primary_key=True),
     _text("id", unique=True),
-    sa.Column("message_id", sa.Text, sa.ForeignKey("messages.id"), nullable=False),
+    sa.Column("message_id", dialect.TEXT, sa.ForeignKey("messages.id"), nullable=False),
     _text("route"),
     _text("target"),
     _text("owner"),  # the partner in whose mailbox it lies, or "" when it is pushed
@@ -146,7 +148,7 @@ receipts = sa.Table(
     "receipts",
     metadata,
     _text("id", primary_key=True),
-    sa.Column("message_id", sa.Text, sa.ForeignKey("messages.id"), nullable=False),
+    sa.Column("message_id", dialect.TEXT, sa.ForeignKey("messages.id"), nullable=False),
     _text("delivery_id"),  # the delivery it speaks of, or "" for ACCEPTED
     _text("public_id"),
     _text("document_id"),
@@ -185,9 +187,17 @@ journal = sa.Table(
 #: Where each chain ends: a chain cut short no longer meets its head.
 heads = sa.Table("heads", metadata, _text("chain", primary_key=True), _number("seq"), _text("hash"))
 
-#: Octets up to ``blobs.IN_ROW``, by their digest; larger ones are files.
+#: Octets up to ``blobs.IN_ROW``, by their digest; larger ones are files, or ``blob_parts``.
 blobs = sa.Table("blobs", metadata, _text("digest", primary_key=True), sa.Column("body", sa.LargeBinary, nullable=False))
 
+#: On PostgreSQL, the octets of larger bodies, by their digest, in parts that are numbered from 0 (``parts``).
+blob_parts = sa.Table(
+    "blob_parts",
+    metadata,
+    _text("digest", primary_key=True),
+    _number("part", primary_key=True, autoincrement=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+)
 
 #: What was pruned is still known by the key its sender used: a repetition must not become a second message. One row a pruned message.
 tombstones = sa.Table(

@@ -91,13 +91,19 @@ class Transaction:
     others: int = 0
     #: Unique names that collected rows go by.
     names: set[tuple[str, str]] = field(default_factory=set)
+    #: (target, order key) for which collected writes decide what comes first.
+    orders: set[tuple[str, str]] = field(default_factory=set)
     #: Whether a write of the unit that runs has gone to the database.
     reached: bool = False
 
     @classmethod
     def begin(cls, connection: sa.Connection, context: Context) -> "Transaction":
-        """Read the chain's head; the database's write lock is held already, so nobody else can add to it before the commit."""
+        """Read the chain's head and hold it, so that nobody else can add to the chain before the commit."""
         end = connection.execute(statements.HEAD, {"chain": context.chain}).one_or_none()
+        if end is None:
+            # There is no row to hold yet. Whoever was faster has committed when we hold this lock.
+            dialect.lock_chain(connection, context.chain)
+            end = connection.execute(statements.HEAD, {"chain": context.chain}).one_or_none()
         seq, head = (end.seq, end.hash) if end else (0, GENESIS)
         now = context.clock()
         return cls(connection, context, seq, head, now, stamp(now))
@@ -120,6 +126,14 @@ class Transaction:
         self.writes.append(Write(turn, statement, values))
         if name is not None:
             self.names.add(name)
+
+    def decide_order(self, target: str, order_key: str) -> None:
+        """What is collected decides which delivery of this order key comes first: nobody else decides it before the commit."""
+        self.orders.add((target, order_key))
+
+    def try_order(self, target: str, order_key: str) -> bool:
+        """The same, from now on; False when someone else decides it at this moment."""
+        return dialect.try_order(self.connection, (target, order_key))
 
     def append(self, event: str, message_id: str, delivery_id: str, detail: Mapping[str, Any]) -> None:
         """Add a row to the chain."""
@@ -155,12 +169,14 @@ class Transaction:
         if not self.writes:
             return
         reached, self.reached = self.reached or len(self.writes) > self.others, True
+        dialect.lock_orders(self.connection, self.orders)
         for (turn, statement), rows in self._grouped().items():
             changed = dialect.run_many(self.connection, statement, rows)
             if turn is Turn.CHANGE and changed != len(rows):
                 raise LostClaim(f"{len(rows) - changed} of {len(rows)} deliveries changed meanwhile")
         self.writes.clear()
         self.names.clear()
+        self.orders.clear()
         # Only what others had written: if the unit fails now there is still nothing of its own to undo.
         self.others, self.reached = 0, reached
 

@@ -4,13 +4,15 @@ import itertools
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from servers import PostgresServer
 
 from bus import pki
 from bus.evidence import Evidence
 from bus.keys import Keyring
-from bus.store import Store
+from bus.store import Store, dialect, migrate
 
 BEGIN = datetime(2026, 1, 31, 8, 0, tzinfo=UTC)
 
@@ -52,20 +54,45 @@ def evidence(keyring: Keyring, clock: HandClock) -> Evidence:
 
 
 @pytest.fixture
-def open_store(tmp_path: Path, evidence: Evidence, clock: HandClock) -> Iterator[Callable[..., Store]]:
+def url(tmp_path: Path) -> str:
+    """The test's one database: a file. A module whose tests are about another database has a fixture of this name itself."""
+    return f"sqlite:///{tmp_path / 'bus.db'}"
+
+
+@pytest.fixture(scope="session")
+def template(postgres: PostgresServer) -> str:
+    """A database with nothing but the store's tables, to be copied: making them takes ten times as long."""
+    database = postgres.create()
+    writing = dialect.engine(postgres.url(database), writer=True)
+    migrate.up_to_date(writing, "main")
+    writing.dispose()
+    return database
+
+
+@pytest.fixture
+def database(postgres: PostgresServer, template: str) -> Iterator[str]:
+    """A database of the test's own on PostgreSQL, with the store's tables."""
+    name = postgres.create(template)
+    yield name
+    postgres.drop(name)
+
+
+@pytest.fixture
+def open_store(url: str, evidence: Evidence, clock: HandClock) -> Iterator[Callable[..., Store]]:
     """Opens stores on the test's one database, a chain each; all are closed in the end."""
     opened: list[Store] = []
     number = itertools.count()
 
-    def opening(chain: str = "main") -> Store:
+    def opening(chain: str = "main", **options: Any) -> Store:
         prefix = len(opened)
         store = Store.open(
-            f"sqlite:///{tmp_path / 'bus.db'}",
+            url,
             seal=evidence.seal,
             organisation="000.00.00.G14",
             clock=clock,
             ids=lambda: f"{prefix}-{next(number):06}",
             chain=chain,
+            **options,
         )
         opened.append(store)
         return store

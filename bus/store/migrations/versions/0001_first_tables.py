@@ -39,19 +39,19 @@ _INDEXES: tuple[tuple[str, str, tuple[str, ...], bool, str], ...] = (
 
 
 def _texts(*names: str) -> list[sa.Column[Any]]:
-    return [sa.Column(name, sa.Text, nullable=False) for name in names]
+    return [sa.Column(name, dialect.TEXT, nullable=False) for name in names]
 
 
 def _numbers(*names: str) -> list[sa.Column[Any]]:
-    return [sa.Column(name, sa.Integer, nullable=False) for name in names]
+    return [sa.Column(name, dialect.NUMBER, nullable=False) for name in names]
 
 
 def _key(name: str) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, primary_key=True, nullable=False)
+    return sa.Column(name, dialect.TEXT, primary_key=True, nullable=False)
 
 
 def _message() -> sa.Column[str]:
-    return sa.Column("message_id", sa.Text, sa.ForeignKey("messages.id"), nullable=False)
+    return sa.Column("message_id", dialect.TEXT, sa.ForeignKey("messages.id"), nullable=False)
 
 
 def upgrade() -> None:
@@ -62,8 +62,8 @@ def upgrade() -> None:
     for name, table, columns, unique, predicate in _INDEXES:
         where: dict[str, Any] = {f"{database}_where": sa.text(predicate) for database in ("sqlite", "postgresql")} if predicate else {}
         op.create_index(name, table, list(columns), unique=unique, **where)
-    for guard in dialect.guards().values():
-        op.execute(guard)
+    for statement in dialect.guarding(op.get_bind()):
+        op.execute(statement)
 
 
 def _create_messages() -> None:
@@ -79,8 +79,8 @@ def _create_messages() -> None:
 def _create_deliveries() -> None:
     op.create_table(
         "deliveries",
-        sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
-        sa.Column("id", sa.Text, nullable=False, unique=True),
+        sa.Column("seq", dialect.NUMBER, sa.Identity(), primary_key=True),
+        sa.Column("id", dialect.TEXT, nullable=False, unique=True),
         _message(),
         *_texts("route", "target", "owner", "order_key", "kind", "public_id", "receipt_id", "receivers", "digest"),
         *_numbers("size"),
@@ -103,7 +103,7 @@ def _create_evidence() -> None:
     op.create_table(
         "journal",
         _key("chain"),
-        sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False, nullable=False),
+        sa.Column("seq", dialect.NUMBER, primary_key=True, autoincrement=False, nullable=False),
         *_texts("at", "event", "message_id", "delivery_id", "detail", "previous", "hash"),
     )
     op.create_table("heads", _key("chain"), *_numbers("seq"), *_texts("hash"))

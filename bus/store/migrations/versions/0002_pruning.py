@@ -15,11 +15,9 @@ down_revision = "0001"
 def upgrade() -> None:
     """Create the two tables and put the guards against deletion anew."""
     keys = ("sender", "sender_key")
-    known = [sa.Column(name, sa.Text, primary_key=True, nullable=False) for name in keys]
-    said = [sa.Column(name, sa.Text, nullable=False) for name in ("message_id", "digest", "accepted")]
+    known = [sa.Column(name, dialect.TEXT, primary_key=True, nullable=False) for name in keys]
+    said = [sa.Column(name, dialect.TEXT, nullable=False) for name in ("message_id", "digest", "accepted")]
     op.create_table("tombstones", *known, *said)
-    op.create_table("pruning", sa.Column("message_id", sa.Text, primary_key=True, nullable=False))
-    if op.get_bind().dialect.name == "sqlite":
-        for name, guard in dialect.guards().items():
-            op.execute(f"DROP TRIGGER {name}")
-            op.execute(guard)
+    op.create_table("pruning", sa.Column("message_id", dialect.TEXT, primary_key=True, nullable=False))
+    for statement in dialect.guarding(op.get_bind()):
+        op.execute(statement)

@@ -1,0 +1,97 @@
+"""Parts: large bodies in the database, where every node of a shared store can reach them. The same promises as ``blobs.Files``.
+
+A body lies in numbered rows of PART octets, which are written in one transaction of their own, before the message's: complete or absent.
+A crash between the two leaves octets nobody names, which the audit reports as a note. Reading needs the memory for one body and one part.
+"""
+
+import asyncio
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from bus import points
+from bus.errors import Rejected
+from bus.store import dialect
+from bus.store.blobs import IN_ROW
+from bus.store.tables import blob_parts
+
+#: Octets in one row: what the driver copies at a time.
+PART = 1 << 20
+
+_SIZE = sa.select(sa.func.sum(sa.func.octet_length(blob_parts.c.body))).where(blob_parts.c.digest == sa.bindparam("of_digest"))
+_PART = sa.select(blob_parts.c.body).where(blob_parts.c.digest == sa.bindparam("of_digest"), blob_parts.c.part == sa.bindparam("number"))
+_AFTER = blob_parts.c.digest > sa.bindparam("after")
+_NAMES = sa.select(blob_parts.c.digest).where(_AFTER, blob_parts.c.part == 0).order_by(blob_parts.c.digest).limit(1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The table of large bodies. ``engine``: whose statements commit by themselves; what keeps a body begins a transaction."""
+
+    engine: sa.Engine
+
+    async def keep(self, digest: str, body: bytes) -> None:
+        """Have a large body in the database when this returns, without holding up the event loop. Raises Deferred 4.3.1."""
+        if len(body) > IN_ROW:
+            await asyncio.to_thread(self._write, digest, body)
+
+    def _write(self, digest: str, body: bytes) -> None:
+        with dialect.availability():
+            if self._size(digest) == len(body):
+                return
+            with self.engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
+                insert = dialect.insert_once(connection.dialect.name, blob_parts)
+                octets = memoryview(body)
+                for number, begin in enumerate(range(0, len(body), PART)):
+                    # One statement a part: many would be held in memory together, in the driver's own copy.
+                    dialect.run_many(connection, insert, [{"digest": digest, "part": number, "body": octets[begin : begin + PART]}])
+                points.reach("blob.written")
+            points.reach("blob.renamed")
+
+    def _size(self, digest: str) -> int:
+        with self.engine.connect() as connection:
+            return int(connection.execute(_SIZE, {"of_digest": digest}).scalar_one() or 0)
+
+    def read(self, digest: str, size: int) -> bytes:
+        """A large body. Only its size is checked here, its digest by the audit. Raises Rejected 5.3.0 when it is lost."""
+        # A BytesIO gives away the octets it has gathered; joining a list of parts would hold them twice.
+        body = io.BytesIO()
+        with dialect.availability():
+            for part in self._parts(digest):
+                body.write(part)
+        if body.tell() != size:
+            raise Rejected("content-lost", digest=digest)
+        return body.getvalue()
+
+    def _parts(self, digest: str) -> Iterator[bytes]:
+        with self.engine.connect() as connection:
+            number = 0
+            while (part := connection.execute(_PART, {"of_digest": digest, "number": number}).scalar_one_or_none()) is not None:
+                yield part
+                number += 1
+
+    def names(self) -> Iterator[str]:
+        """The digest every body goes by, in order."""
+        after = ""
+        while names := self._names(after):
+            yield from names
+            after = names[-1]
+
+    def _names(self, after: str) -> Sequence[str]:
+        with self.engine.connect() as connection:
+            return connection.execute(_NAMES, {"after": after}).scalars().all()
+
+    def unfinished(self) -> Iterator[Path]:
+        """Bodies that a crash left half written: there are none, a transaction is whole or nothing."""
+        return iter(())
+
+    def actual(self, digest: str) -> str:
+        """The digest that the octets have which go by ``digest``."""
+        found = hashlib.sha256()
+        for part in self._parts(digest):
+            found.update(part)
+        return found.hexdigest()
