@@ -23,7 +23,7 @@ MAX_MESSAGE_SIZE = 1_000_000
 
 
 def programs() -> Path | None:
-    """The directory with ``rabbitmq-server`` and ``rabbitmqctl`` themselves, not Debian's wrappers, which insist on a user. None without."""
+    """The directory with ``rabbitmq-server`` and ``rabbitmqctl`` themselves: Debian's wrappers insist on a user. None without."""
     found = [Path("/usr/lib/rabbitmq/bin"), *(Path(directory) for directory in os.environ.get("PATH", "").split(os.pathsep))]
     return next((path for path in found if (path / "rabbitmq-server").is_file() and (path / "rabbitmq-env").is_file()), None)
 
@@ -163,7 +163,3 @@ class RabbitServer:
         connection = amqp.Connection(f"127.0.0.1:{self.port}", "guest", "guest", virtual_host=vhost, connect_timeout=5)
         connection.connect()
         return connection
-
-
-class Swallower:
-    """A TCP proxy on the loopback interface. ``swallow``: it takes everything and passes on nothing, and closes nothing (a half-open line)."""

@@ -120,7 +120,8 @@ class _Session:
                 self._verdicts.put((message, taken))
                 self._wake()
 
-            take(Received(message.body, message.properties, message.headers or {}, settle))
+            # py-amqp gives an empty body as text.
+            take(Received(message.body or b"", message.properties, message.headers or {}, settle))
 
         kombu.Consumer(channel, [kombu.Queue(name)], auto_declare=False, on_message=received).consume()
 
