@@ -6,23 +6,30 @@ a delivery whose state is not where the journal left it, or that ended without i
 What it cannot see by itself is a journal whose end was cut off together with its head: receipts in others' hands, which name the
 journal's hash before them, show that.
 
+What was pruned is not missed: the journal says where its chains begin since, and the report says who ordered it, and why. An archive is
+audited by itself, as a store whose chains begin and end with it, and then held against the store's journal.
+
 Everything is read in one snapshot, row by row, so that memory stays bounded. Files nobody names are notes: a crash may leave them.
 """
 
 import heapq
 import itertools
 import json
+import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import file_digest
+from pathlib import Path
 from typing import Any
 
 from bus.delivery import ROUTE_PREFIX, TRANSITIONS, State
 from bus.errors import Deferred, Rejected
 from bus.evidence import Evidence
 from bus.receipt import FINAL
-from bus.store import Standing, Store
+from bus.store import Standing, Store, archive
 from bus.store.issuing import receipt_of
+from bus.store.pruning import kept
 from bus.store.snapshot import Snapshot
 from bus.store.tables import FIXED, GENESIS, Row, columns, fingerprint, sha256
 from bus.store.transaction import row_hash
@@ -30,42 +37,79 @@ from bus.store.transaction import row_hash
 #: More findings than this are counted, not told one by one.
 MOST_FINDINGS = 1000
 _FINAL_EVENTS = frozenset(status.lower() for status in FINAL)
+#: What operators do to a delivery that leaves it in its state: hold back one that may have been sent, let it go, close a dead letter.
+_IN_PLACE = frozenset({("held", State.READY), ("resent", State.READY), ("cancelled", State.DEAD)})
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """``ok`` when there is no finding. ``counts``: what was looked at, and where the messages stand."""
+    """``ok`` when there is no finding. ``counts``: what was looked at, and where messages stand. ``prunings``: as journalled."""
 
     ok: bool
     findings: tuple[str, ...]
     notes: tuple[str, ...]
     counts: Mapping[str, int]
+    prunings: tuple[Mapping[str, Any], ...] = ()
 
 
 def audit(store: Store, evidence: Evidence) -> Report:
     """Check everything the store holds. Raises nothing for what it finds, however damaged it is."""
     try:
         with store.snapshot() as snapshot:
-            return _Audit(snapshot, evidence).report()
+            return _Audit(snapshot, evidence, _prunings(snapshot)).report()
     except Deferred as error:
         return Report(ok=False, findings=(f"database: {error.__cause__}",), notes=(), counts={})
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        return Report(ok=False, findings=(f"journal: cannot be read: {type(error).__name__} {error}",), notes=(), counts={})
+
+
+def audit_archive(path: Path, evidence: Evidence, store: Store | None = None) -> Report:
+    """Check an archive by itself, and that ``store`` is the one it was pruned from. Raises Rejected 5.6.11 for what is no archive."""
+    with path.open("rb") as file:
+        digest = file_digest(file, "sha256").hexdigest()
+    with tempfile.TemporaryDirectory(prefix="govbus-audit-") as directory:
+        engine, files, manifest = archive.load(path, Path(directory))
+        with engine.connect() as connection:
+            began = {"event": "pruning", "chains": manifest["after"]}
+            report = _Audit(Snapshot(connection, files), evidence, [began], whole=False).report()
+        engine.dispose()
+    if store is None:
+        return report
+    with store.snapshot() as snapshot:
+        named = [told for told in _prunings(snapshot) if told["archive"] == digest]
+    note = f"archive {digest}: " + (f"pruned at {named[0]['at']} by {named[0]['by']}" if named else "no pruning of this store names it")
+    differs = any(told["chains"] != manifest["until"] for told in named)
+    findings = (*report.findings, *([f"archive {digest}: the store's chains do not begin where it ends"] if differs else []))
+    return Report(not findings, findings, (*report.notes, note), report.counts)
+
+
+def _prunings(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """What the journal says about prunings, oldest first."""
+    return [{"at": row.at, "event": row.event, **json.loads(row.detail)} for row in snapshot.prunings()]
 
 
 @dataclass(slots=True)
 class _Audit:
+    """``prunings`` tell where chains begin. ``whole``: rows are about messages that are here; an archive also has rows about others."""
+
     store: Snapshot
     evidence: Evidence
+    prunings: list[dict[str, Any]]
+    whole: bool = True
+    begins: dict[str, tuple[int, str]] = field(default_factory=dict)
+    stayed: dict[str, tuple[int, str]] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     vouched: Counter[str] = field(default_factory=Counter)
 
     def report(self) -> Report:
-        for check in (self._guards, self._chains, self._numbers, self._deliveries, self._octets, self._conservation):
+        for check in (self._bases, self._guards, self._chains, self._numbers, self._deliveries, self._octets, self._conservation):
             self._readable(f"audit{check.__name__.replace('_', ' ')}", check)
         more = self.counts["findings"] - len(self.findings)
         findings = [*self.findings, f"and {more} more"] if more else self.findings
-        return Report(not findings, tuple(findings), tuple(self.notes), dict(self.counts))
+        prunings = tuple(self.prunings) if self.whole else ()
+        return Report(not findings, tuple(findings), tuple(self.notes), dict(self.counts), prunings)
 
     def _find(self, finding: str) -> None:
         self.counts["findings"] += 1
@@ -83,11 +127,26 @@ class _Audit:
         if not holds:
             self._find(finding)
 
+    # --- where the chains begin -------------------------------------------------------------------------------------------
+
+    def _bases(self) -> None:
+        """The last word on each chain: its base, and, once the pruning has ended, what vouches for the rows that stayed before it."""
+        for told in self.prunings:
+            chains = {chain: (seq, digest) for chain, (seq, digest) in told["chains"].items()}
+            self.begins |= chains
+            if told["event"] == "pruned":
+                self.stayed |= {chain: (number, digest) for chain, (number, digest) in told["kept"].items()}
+            else:
+                self.stayed = {chain: vouched for chain, vouched in self.stayed.items() if chain not in chains}
+        if self.whole and self.prunings and self.prunings[-1]["event"] == "pruning":
+            self.notes.append(f"the pruning of {self.prunings[-1]['at']} has not ended; if none is running, order it again")
+
     # --- the database guards what is append-only ----------------------------------------------------------------------
 
     def _guards(self) -> None:
         for name in self.store.missing_guards():
             self._find(f"database: the guard {name} is missing or changed")
+        self._check(not self.store.pruning(), "database: the guards are open for messages named in the table pruning")
 
     # --- the chains, and what each row of them vouches for --------------------------------------------------------------
 
@@ -96,25 +155,35 @@ class _Audit:
         for chain, links in itertools.groupby(self.store.journal(), key=lambda row: row.chain):
             end = self._chain(chain, links)
             self._check(ends.pop(chain, None) == end, f"journal {chain}: does not end where its head says")
-        for chain in ends:
-            self._find(f"journal {chain}: has a head and no rows")
+        for chain, end in ends.items():
+            self._check(end == self.begins.get(chain), f"journal {chain}: has a head and no rows")
+            self._check(not self.stayed.get(chain, (0, ""))[0], f"journal {chain}: rows that stayed at its pruning are gone")
 
-    def _chain(self, chain: str, links: Iterator[Row]) -> tuple[int, str]:
-        seq, head = 0, GENESIS
+    def _chain(self, chain: str, links: Iterable[Row]) -> tuple[int, str]:
+        seq, head = base = self.begins.get(chain, (0, GENESIS))
+        before = []
         for row in links:
             place = f"journal {chain}/{row.seq}"
-            self._check(row.seq == seq + 1, f"{place}: follows row {seq}")
-            self._check(row.previous == head, f"{place}: does not name the hash of the row before it")
+            if row.seq <= base[0]:
+                before.append((row.seq, row.hash))
+            else:
+                self._check(row.seq == seq + 1, f"{place}: follows row {seq}")
+                self._check(row.previous == head, f"{place}: does not name the hash of the row before it")
+                seq, head = row.seq, row.hash
             self._readable(place, self._unchanged, place, row)
             self._readable(place, self._vouched, row)
-            seq, head = row.seq, row.hash
             self.counts["journal"] += 1
+        if chain in self.stayed:
+            self._check(kept(before) == self.stayed[chain], f"journal {chain}: the rows before {base[0]} are not those that stayed")
         return seq, head
 
     def _unchanged(self, place: str, row: Row) -> None:
         self._check(row.hash == row_hash(columns(row)), f"{place}: was changed; its hash does not match")
 
     def _vouched(self, row: Row) -> None:
+        if not self.whole and row.message_id and self.store.message(row.message_id) is None:
+            self.counts["others"] += 1
+            return
         detail = json.loads(row.detail)
         if row.event == "accepted":
             self._message(row, detail)
@@ -170,7 +239,7 @@ class _Audit:
         groups = itertools.groupby(self.store.acts(), key=lambda row: row.delivery_id)
         for row, acts in _merged(self.store.deliveries(), groups):
             if row is None:
-                self._find(f"delivery {acts[0].delivery_id}: the journal knows it and it is gone")
+                self._check(not self.whole, f"delivery {acts[0].delivery_id}: the journal knows it and it is gone")
             else:
                 self._readable(f"delivery {row.id}", self._delivery, row, acts)
 
@@ -178,8 +247,8 @@ class _Audit:
         details = [(act.event, json.loads(act.detail)) for act in acts]
         steps = sorted(((event, detail) for event, detail in details if "revision" in detail), key=lambda step: step[1]["revision"])
         state: str = State.WAITING if row.owner else State.READY
-        for number, (_event, detail) in enumerate(steps, start=1):
-            permitted = detail["state"] in TRANSITIONS[State(state)] or detail["state"] == state == State.DEAD
+        for number, (event, detail) in enumerate(steps, start=1):
+            permitted = detail["state"] in TRANSITIONS[State(state)] or (detail["state"] == state and (event, state) in _IN_PLACE)
             self._check(permitted and detail["revision"] == number, f"delivery {row.id}: cannot go from {state} to {detail['state']}")
             state = detail["state"]
         self._check((row.state, row.revision) == (state, len(steps)), f"delivery {row.id}: is {row.state}, the journal says {state}")

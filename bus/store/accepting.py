@@ -15,7 +15,8 @@ from bus.store.transaction import Transaction, Turn
 def accept(tx: Transaction, message: Message, owed: Sequence[Owed], receipts_to: str) -> Accepted:
     """Take responsibility for a message: its row and octets, the debts it begins with, and the receipt ACCEPTED.
 
-    The same key and content again gives the first receipt; the same key with other content raises Rejected 5.6.9.
+    The same key and content again gives the first receipt, or, when that was pruned, Rejected 5.6.10; the same key with other content
+    raises Rejected 5.6.9.
     """
     row = _row(tx, message, owed[0].route, receipts_to)
     key = (row["sender"], row["sender_key"])
@@ -23,6 +24,8 @@ def accept(tx: Transaction, message: Message, owed: Sequence[Owed], receipts_to:
     if known is not None:
         if known.digest != row["digest"]:
             raise Rejected("content-differs", message=row["public_id"])
+        if known.archived:
+            raise Rejected("message-archived", message=row["public_id"], accepted=known.archived)
         first = issuing.accepted(tx, known.id)
         return Accepted(first.receipt, first.xml, duplicate=True)
     tx.write(Turn.MESSAGE, statements.INSERT_MESSAGE, row, key)

@@ -16,6 +16,7 @@ from typing import Protocol
 
 from bus import points
 from bus.errors import Deferred, Rejected
+from bus.octets import CHUNK, Body, chunks, joined, whole
 from bus.store import dialect
 from bus.store.tables import blobs
 from bus.store.transaction import Transaction, Turn
@@ -26,19 +27,19 @@ IN_ROW = 256 * 1024
 UNFINISHED = ".unfinished-"
 
 
-def keep(tx: Transaction, digest: str, body: bytes) -> None:
+def keep(tx: Transaction, digest: str, body: Body) -> None:
     """Keep a small body in its row. A large one is a file already: see ``Files.keep``."""
     if len(body) <= IN_ROW:
-        tx.write(Turn.BLOB, dialect.insert_once(tx.connection.dialect.name, blobs), {"digest": digest, "body": body})
+        tx.write(Turn.BLOB, dialect.insert_once(tx.connection.dialect.name, blobs), {"digest": digest, "body": whole(body)})
 
 
 class Shelf(Protocol):
     """Where large bodies are: files beside an embedded store (``Files``), rows in a shared one (``parts.Parts``)."""
 
-    async def keep(self, digest: str, body: bytes) -> None:
+    async def keep(self, digest: str, body: Body) -> None:
         """Have a large body kept for good when this returns; a small one is not its business. Raises Deferred 4.3.1."""
 
-    def read(self, digest: str, size: int) -> bytes:
+    def read(self, digest: str, size: int) -> Body:
         """A large body. Only its size is checked here, its digest by the audit. Raises Rejected 5.3.0 when it is lost, Deferred 4.3.1."""
 
     def names(self) -> Iterator[str]:
@@ -49,6 +50,9 @@ class Shelf(Protocol):
 
     def actual(self, digest: str) -> str:
         """The digest that the octets have which go by ``digest``."""
+
+    def size(self, digest: str) -> int:
+        """How many octets go by ``digest``; 0 when they are lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +65,12 @@ class Files:
         """Where the body with this digest lies."""
         return self.root / digest[:2] / digest
 
-    async def keep(self, digest: str, body: bytes) -> None:
+    async def keep(self, digest: str, body: Body) -> None:
         """Have a large body on disk when this returns, without holding up the event loop. Raises Deferred 4.3.1."""
         if len(body) > IN_ROW:
             await asyncio.to_thread(self._write, digest, body)
 
-    def _write(self, digest: str, body: bytes) -> None:
+    def _write(self, digest: str, body: Body) -> None:
         path = self.path(digest)
         try:
             if path.is_file() and path.stat().st_size == len(body):
@@ -78,17 +82,18 @@ class Files:
         except OSError as error:
             raise Deferred("store-unavailable") from error
 
-    def read(self, digest: str, size: int) -> bytes:
-        """A large body. Only its size is checked here, its digest by the audit. Raises Rejected 5.3.0 when it is lost."""
+    def read(self, digest: str, size: int) -> Body:
+        """A large body, which is read as its chunks are. Only its size is checked, its digest by the audit. Raises Rejected 5.3.0 when lost."""
+        file = _File(self.path(digest), size)
         try:
-            body = self.path(digest).read_bytes()
+            there = file.path.stat().st_size
         except FileNotFoundError as error:
             raise Rejected("content-lost", digest=digest) from error
         except OSError as error:
             raise Deferred("store-unavailable") from error
-        if len(body) != size:
+        if there != size:
             raise Rejected("content-lost", digest=digest)
-        return body
+        return joined(file)
 
     def names(self) -> Iterator[str]:
         """The digest every file goes by, in order."""
@@ -103,9 +108,34 @@ class Files:
         with self.path(digest).open("rb") as file:
             return file_digest(file, "sha256").hexdigest()
 
+    def size(self, digest: str) -> int:
+        """How many octets go by ``digest``; 0 when they are lost."""
+        path = self.path(digest)
+        return path.stat().st_size if path.is_file() else 0
+
     def _all(self) -> Iterator[Path]:
         for directory in sorted(self.root.glob("*")):
             yield from sorted(directory.iterdir())
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A body's file as a piece of it: opened anew each time it is read. Raises Deferred 4.3.1."""
+
+    path: Path
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def chunks(self) -> Iterator[bytes]:
+        """The octets in order."""
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                while chunk := file.read(CHUNK):
+                    yield chunk
+        except OSError as error:
+            raise Deferred("store-unavailable") from error
 
 
 def _make_directory(directory: Path) -> None:
@@ -114,11 +144,11 @@ def _make_directory(directory: Path) -> None:
         _flush_directory(directory.parent)
 
 
-def _write_durably(path: Path, body: bytes) -> None:
+def _write_durably(path: Path, body: Body) -> None:
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=UNFINISHED)
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(body)
+            file.writelines(chunks(body))
             file.flush()
             os.fsync(file.fileno())
         points.reach("blob.written")

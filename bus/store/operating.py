@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from bus.delivery import State
 from bus.receipt import Status
 from bus.store import debts, issuing
-from bus.store.tables import Row, deliveries, stamp
+from bus.store.tables import NEVER, Row, deliveries, stamp
 from bus.store.transaction import Transaction
 
 _CANCELLABLE = (State.READY, State.WAITING, State.DEAD)
@@ -22,13 +22,13 @@ def _named(tx: Transaction, ids: Sequence[str], states: Sequence[State]) -> Sequ
 
 
 def resend(tx: Transaction, ids: Sequence[str], by: str, reason: str, lifetime: timedelta) -> list[str]:
-    """Dead deliveries owe again, for ``lifetime`` from now. Attempts go on counting: the fence never goes back."""
-    rows = _named(tx, ids, [State.DEAD])
+    """Dead deliveries, and those held since a backup, owe again, for ``lifetime`` from now. Attempts go on counting: the fence never goes back."""
+    rows = [row for row in _named(tx, ids, [State.DEAD, State.READY]) if row.state == State.DEAD or row.due == NEVER]
     for row in rows:
         to = State.WAITING if row.owner else State.READY
         again = {"due": tx.at, "expires": stamp(tx.now + lifetime), "ended": "", "outcome": ""}
-        changed = debts.change(tx, row, to, **again)
-        said = {"by": by, "reason": reason, "was": row.outcome, "expires": again["expires"]}
+        changed = debts.annotate(tx, row, **again) if row.state == to else debts.change(tx, row, to, **again)
+        said = {"by": by, "reason": reason, "was": row.outcome or "held", "expires": again["expires"]}
         tx.append("resent", row.message_id, row.id, {**changed, **said})
     return [row.id for row in rows]
 

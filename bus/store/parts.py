@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from bus import points
 from bus.errors import Rejected
+from bus.octets import Body, regrouped
 from bus.store import dialect
 from bus.store.blobs import IN_ROW
 from bus.store.tables import blob_parts
@@ -34,25 +35,25 @@ class Parts:
 
     engine: sa.Engine
 
-    async def keep(self, digest: str, body: bytes) -> None:
+    async def keep(self, digest: str, body: Body) -> None:
         """Have a large body in the database when this returns, without holding up the event loop. Raises Deferred 4.3.1."""
         if len(body) > IN_ROW:
             await asyncio.to_thread(self._write, digest, body)
 
-    def _write(self, digest: str, body: bytes) -> None:
+    def _write(self, digest: str, body: Body) -> None:
         with dialect.availability():
-            if self._size(digest) == len(body):
+            if self.size(digest) == len(body):
                 return
             with self.engine.execution_options(isolation_level="READ COMMITTED").begin() as connection:
                 insert = dialect.insert_once(connection.dialect.name, blob_parts)
-                octets = memoryview(body)
-                for number, begin in enumerate(range(0, len(body), PART)):
+                for number, octets in enumerate(regrouped(body, PART)):
                     # One statement a part: many would be held in memory together, in the driver's own copy.
-                    dialect.run_many(connection, insert, [{"digest": digest, "part": number, "body": octets[begin : begin + PART]}])
+                    dialect.run_many(connection, insert, [{"digest": digest, "part": number, "body": octets}])
                 points.reach("blob.written")
             points.reach("blob.renamed")
 
-    def _size(self, digest: str) -> int:
+    def size(self, digest: str) -> int:
+        """How many octets go by ``digest``; 0 when they are lost."""
         with self.engine.connect() as connection:
             return int(connection.execute(_SIZE, {"of_digest": digest}).scalar_one() or 0)
 

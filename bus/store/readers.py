@@ -1,19 +1,22 @@
 """Readers: what operators, partners and metrics ask of the store. They use their own connections and never hold up the writer."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
+from bus.delivery import State
 from bus.endpoint import Pending
-from bus.message import DOCUMENT_ID, FROM, SUBJECT
-from bus.store import dialect
+from bus.message import DOCUMENT_ID, FROM, KIND_RECEIPT, SUBJECT
+from bus.store import dialect, searching
+from bus.store.searching import Hits, Query, Wanted
 from bus.store.standing import RANKED, Standing, standing
 from bus.store.tables import (
     CLAIMABLE,
+    NEVER,
     OWNED,
     REFUSED,
     STANDING,
@@ -27,29 +30,11 @@ from bus.store.tables import (
     moment,
     receipts,
     stamp,
+    tombstones,
 )
 
-Query: TypeAlias = sa.Select[*tuple[Any, ...]]
 #: One row, by column name, as people and JSON see it.
 Columns = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One line of a search: the message's columns that people look for, and where it stands."""
-
-    id: str
-    public_id: str
-    route: str
-    sender: str
-    kind: str
-    organ: str
-    receivers: str
-    document_id: str
-    subject: str
-    size: int
-    accepted: datetime
-    standing: Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +62,7 @@ class Gauge:
 class Readers:
     """Every question, one method each; Deferred 4.3.1 when it cannot be answered now.
 
-    All are synchronous and short; ``search`` by subject and ``overview`` read whole tables.
+    All are synchronous and short, but ``overview``, which reads every message, and ``gauges``, which counts all that stands.
     """
 
     engine: sa.Engine
@@ -89,7 +74,7 @@ class Readers:
     def pending(self, owner: str, limit: int, kinds: Sequence[str]) -> list[Pending]:
         """What waits in a mailbox, oldest first, receipts last."""
         found: list[Pending] = []
-        for predicate in (WAITING_DOCUMENTS, WAITING_RECEIPTS):
+        for predicate in _mailboxes(kinds):
             query = sa.select(deliveries).where(deliveries.c.owner == owner, sa.text(predicate)).order_by(deliveries.c.seq)
             if kinds:
                 query = query.where(deliveries.c.kind.in_(list(kinds)))
@@ -100,16 +85,22 @@ class Readers:
         """Whether a message with this key came in at this endpoint."""
         # A sender's own key is the id it knows the message by, and that is indexed.
         named = sa.and_(messages.c.public_id == sender_key, messages.c.sender_key == sender_key)
-        return bool(self._rows(sa.select(messages.c.id).where(named, messages.c.endpoint == endpoint).limit(1)))
+        stored = sa.select(messages.c.id).where(named, messages.c.endpoint == endpoint)
+        pruned = sa.select(tombstones.c.message_id).where(tombstones.c.sender_key == sender_key, tombstones.c.endpoint == endpoint)
+        return bool(self._rows(stored.limit(1)) or self._rows(pruned.limit(1)))
 
     def receipts_for(self, partner: str, public_id: str) -> list[bytes]:
         """Signed receipts of a message this partner sent, and of one in its mailbox, oldest first."""
-        sent = sa.select(messages.c.id).where(messages.c.sender == partner, messages.c.public_id == public_id)
-        mine = sa.and_(deliveries.c.owner == partner, deliveries.c.public_id == public_id, sa.text(OWNED))
-        of_mine = receipts.c.message_id.in_(sa.select(deliveries.c.message_id).where(mine))
-        said_of_mine = sa.and_(of_mine, receipts.c.delivery_id.in_(sa.select(deliveries.c.id).where(mine)))
-        concerned = sa.or_(receipts.c.message_id.in_(sent), said_of_mine)
-        return [bytes(row.xml) for row in self._rows(_oldest_first(sa.select(receipts.c.xml).where(concerned)))]
+        by_sender = sa.and_(messages.c.sender == partner, messages.c.public_id == public_id)
+        by_owner = sa.and_(deliveries.c.owner == partner, deliveries.c.public_id == public_id, sa.text(OWNED))
+        of_message, of_delivery = receipts.c.message_id == messages.c.id, receipts.c.delivery_id == deliveries.c.id
+        # A union, and each receipt found from its message: PostgreSQL reads a table where it is given an "or" of two ways.
+        found = sa.union(
+            sa.select(receipts.c.id).join(messages, of_message).where(by_sender),
+            sa.select(receipts.c.id).join(deliveries, sa.and_(of_delivery, deliveries.c.message_id == receipts.c.message_id)).where(by_owner),
+        ).subquery()
+        query = _oldest_first(sa.select(receipts.c.xml).join(found, found.c.id == receipts.c.id))
+        return [bytes(row.xml) for row in self._rows(query)]
 
     def receipts_of(self, message_id: str) -> list[bytes]:
         """Every signed receipt of a message, by any of its ids, oldest first."""
@@ -119,24 +110,16 @@ class Readers:
             for row in self._rows(_oldest_first(sa.select(receipts.c.xml).where(receipts.c.message_id == story.id)))
         ]
 
-    def search(
-        self,
-        route: str = "",
-        partner: str = "",
-        state: str = "",
-        key: str = "",
-        since: datetime | None = None,
-        limit: int = 50,
-    ) -> list[Found]:
-        """Messages, newest first. ``key``: any id, the DocumentId, or a part of the subject; ``state``: of any of its deliveries."""
-        return [_found(row) for row in self._rows(_search(route, partner, state, key, since).limit(limit))]
+    def search(self, wanted: Wanted) -> Hits:
+        """Messages, newest first."""
+        return searching.search(self._rows, wanted)
 
     def show(self, key: str) -> list[Story]:
         """The whole story of each message with this id: the bus's, the sender's, or its DocumentId. Oldest first."""
         return [self._story(row) for row in self._matching(key)]
 
     def _matching(self, key: str) -> Sequence[Row]:
-        return self._rows(_with_standing().where(_named(key)).order_by(messages.c.accepted, messages.c.id))
+        return self._rows(searching.with_standing().where(searching.named(key)).order_by(messages.c.accepted, messages.c.id))
 
     def _story(self, row: Row) -> Story:
         def about(table: sa.Table, *order: sa.Column[Any]) -> tuple[Columns, ...]:
@@ -150,6 +133,12 @@ class Readers:
             receipts=about(receipts, receipts.c.at),
             journal=about(journal, journal.c.at, journal.c.chain, journal.c.seq),
         )
+
+    def held(self, limit: int) -> list[str]:
+        """Ids of messages with deliveries that are held since a backup was restored, oldest first."""
+        held = sa.and_(deliveries.c.state == State.READY, deliveries.c.due == NEVER)
+        query = sa.select(deliveries.c.message_id, sa.func.min(deliveries.c.seq)).where(held).group_by(deliveries.c.message_id)
+        return [row.message_id for row in self._rows(query.order_by(sa.func.min(deliveries.c.seq)).limit(limit))]
 
     def overview(self) -> dict[str, dict[Standing, int]]:
         """By route, how many messages stand where. Every message is counted once: accepted is the sum."""
@@ -179,16 +168,27 @@ class Readers:
         return moment(due) if due else None
 
     def targets_with_work(self, now: datetime) -> list[str]:
-        """Targets that have something to claim at ``now``. Costs one step in the index a target, however much waits."""
-        return [row.target for row in self._first_due() if row.due <= stamp(now)]
+        """Targets that have something to claim at ``now``. Costs two steps in the index a target, however much waits."""
+        return [row.target for row in self._rows(_WITH_WORK.params(now=stamp(now)))]
 
-    def _first_due(self) -> Iterator[Row]:
-        after = ""
-        place = (deliveries.c.target, deliveries.c.due)
-        query = sa.select(*place).where(sa.text(CLAIMABLE)).order_by(*place).limit(1)
-        while rows := self._rows(query.where(deliveries.c.target > after)):
-            yield rows[0]
-            after = rows[0].target
+
+def _with_work() -> Query:
+    """From one target in the index to the next, and of each the first due time: no more of the index is read."""
+    claimable = sa.text(CLAIMABLE)
+    first = sa.select(sa.func.min(deliveries.c.target).label("target")).where(claimable).cte("step", recursive=True)
+    after = sa.select(sa.func.min(deliveries.c.target)).where(deliveries.c.target > first.c.target, claimable).scalar_subquery()
+    step = first.union_all(sa.select(after).where(first.c.target.is_not(None)))
+    due = sa.select(sa.func.min(deliveries.c.due)).where(deliveries.c.target == step.c.target, claimable).scalar_subquery()
+    return sa.select(step.c.target).where(due <= sa.bindparam("now"))
+
+
+_WITH_WORK = _with_work()
+
+
+def _mailboxes(kinds: Sequence[str]) -> list[str]:
+    """Where such kinds lie: those who ask for documents do not leaf through the receipts."""
+    documents = [WAITING_DOCUMENTS] if not kinds or set(kinds) != {KIND_RECEIPT} else []
+    return [*documents, WAITING_RECEIPTS] if not kinds or KIND_RECEIPT in kinds else documents
 
 
 def _pending(row: Row) -> Pending:
@@ -207,35 +207,6 @@ def _pending(row: Row) -> Pending:
 def _oldest_first(query: Query) -> Query:
     """By time, and ACCEPTED before what else is stated in the same moment."""
     return query.order_by(receipts.c.at, receipts.c.delivery_id != "", receipts.c.id)
-
-
-def _with_standing() -> Query:
-    return sa.select(messages, standing().label("rank"))
-
-
-def _named(key: str) -> sa.ColumnElement[bool]:
-    return sa.or_(messages.c.id == key, messages.c.public_id == key, sa.and_(messages.c.document_id == key, messages.c.document_id != ""))
-
-
-def _search(route: str, partner: str, state: str, key: str, since: datetime | None) -> Query:
-    query = _with_standing().order_by(messages.c.accepted.desc(), messages.c.id.desc())
-    if route:
-        query = query.where(messages.c.route == route)
-    if partner:
-        query = query.where(messages.c.sender == partner)
-    if since is not None:
-        query = query.where(messages.c.accepted >= stamp(since))
-    if key:
-        query = query.where(sa.or_(_named(key), messages.c.subject.icontains(key, autoescape=True)))
-    if state:
-        of_message = sa.and_(deliveries.c.message_id == messages.c.id, deliveries.c.receipt_id == "")
-        query = query.where(sa.exists().where(of_message, deliveries.c.state == state))
-    return query
-
-
-def _found(row: Row) -> Found:
-    values = {name: columns(row)[name] for name in Found.__slots__ if name not in {"accepted", "standing"}}
-    return Found(**values, accepted=moment(row.accepted), standing=RANKED[row.rank])
 
 
 def _plain(row: Row) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from bus.octets import Body
 from bus.store import dialect
 from bus.store.blobs import Shelf
 from bus.store.standing import RANKED, Standing, standing
-from bus.store.tables import Row, blobs, deliveries, heads, journal, messages, receipts
+from bus.store.tables import PRUNINGS, Row, blobs, deliveries, heads, journal, messages, pruning, receipts
 
 #: Rows fetched at once.
 _ROWS = 200
@@ -22,7 +23,8 @@ class Snapshot:
     connection: sa.Connection
     files: Shelf
 
-    def _stream(self, query: sa.Select[*tuple[Any, ...]] | sa.CompoundSelect[*tuple[Any, ...]]) -> Iterator[Row]:
+    def stream(self, query: sa.Select[*tuple[Any, ...]] | sa.CompoundSelect[*tuple[Any, ...]]) -> Iterator[Row]:
+        """The rows of a query, a few at a time."""
         return iter(self.connection.execution_options(yield_per=_ROWS).execute(query))
 
     def missing_guards(self) -> list[str]:
@@ -31,19 +33,46 @@ class Snapshot:
 
     def heads(self) -> dict[str, tuple[int, str]]:
         """By chain, the number and the hash of its last row, as the store noted them."""
-        return {row.chain: (row.seq, row.hash) for row in self._stream(sa.select(heads))}
+        return {row.chain: (row.seq, row.hash) for row in self.stream(sa.select(heads))}
 
     def journal(self) -> Iterator[Row]:
         """Every journal row, chain by chain, in order."""
-        return self._stream(sa.select(journal).order_by(journal.c.chain, journal.c.seq))
+        return self.stream(sa.select(journal).order_by(journal.c.chain, journal.c.seq))
+
+    def prunings(self) -> list[Row]:
+        """The journal rows that say what was pruned, oldest first. Rows that are about no message are few."""
+        told = sa.and_(journal.c.message_id == "", journal.c.event.in_(PRUNINGS))
+        return [*self.stream(sa.select(journal).where(told).order_by(journal.c.at, journal.c.chain, journal.c.seq))]
+
+    def first_since(self, chain: str, after: int, at: str) -> Row | None:
+        """The first row of a chain, beyond number ``after``, that is not older than ``at``."""
+        later = sa.and_(journal.c.chain == chain, journal.c.seq > after, journal.c.at >= at)
+        return self.connection.execute(sa.select(journal).where(later).order_by(journal.c.seq).limit(1)).one_or_none()
+
+    def kept(self, chain: str, until: int) -> Iterator[Row]:
+        """Number and hash of the rows of a chain up to one place, in order."""
+        within = sa.and_(journal.c.chain == chain, journal.c.seq <= until)
+        return self.stream(sa.select(journal.c.seq, journal.c.hash).where(within).order_by(journal.c.seq))
+
+    def pruning(self) -> int:
+        """How many messages stand as being pruned: none, for anyone who looks from outside."""
+        return self._count(pruning)
+
+    def body(self, digest: str) -> Body | None:
+        """Octets by their digest, or None when they are lost."""
+        row = self.connection.execute(sa.select(blobs.c.body).where(blobs.c.digest == digest)).one_or_none()
+        if row is not None:
+            return bytes(row.body)
+        size = self.files.size(digest)
+        return self.files.read(digest, size) if size else None
 
     def acts(self) -> Iterator[Row]:
         """The journal rows that concern a delivery, by its id."""
-        return self._stream(sa.select(journal).where(journal.c.delivery_id != "").order_by(journal.c.delivery_id))
+        return self.stream(sa.select(journal).where(journal.c.delivery_id != "").order_by(journal.c.delivery_id))
 
     def deliveries(self) -> Iterator[Row]:
         """Every delivery, by its id."""
-        return self._stream(sa.select(deliveries).order_by(deliveries.c.id))
+        return self.stream(sa.select(deliveries).order_by(deliveries.c.id))
 
     def message(self, key: str) -> Row | None:
         """One message's row."""
@@ -71,16 +100,16 @@ class Snapshot:
 
     def blobs(self) -> Iterator[Row]:
         """Every body kept in a row."""
-        return self._stream(sa.select(blobs))
+        return self.stream(sa.select(blobs))
 
     def unnamed_blobs(self) -> Iterator[str]:
         """Digests of bodies in rows that nothing names."""
-        return (row.digest for row in self._stream(sa.except_(sa.select(blobs.c.digest), sa.select(_named().c.digest))))
+        return (row.digest for row in self.stream(sa.except_(sa.select(blobs.c.digest), sa.select(_named().c.digest))))
 
     def named_files(self) -> Iterator[str]:
         """Digests that are named and not in a row, in order: each of them must be a file."""
         wanted = sa.except_(sa.select(_named().c.digest), sa.select(blobs.c.digest)).subquery()
-        return (row.digest for row in self._stream(sa.select(wanted.c.digest).order_by(wanted.c.digest)))
+        return (row.digest for row in self.stream(sa.select(wanted.c.digest).order_by(wanted.c.digest)))
 
     def standings(self) -> dict[Standing, int]:
         """How many messages stand where."""
@@ -91,7 +120,7 @@ class Snapshot:
     def owed_nothing(self) -> Iterator[str]:
         """Ids of messages without a delivery."""
         own = sa.and_(deliveries.c.message_id == messages.c.id, deliveries.c.receipt_id == "")
-        return (row.id for row in self._stream(sa.select(messages.c.id).where(~sa.exists().where(own))))
+        return (row.id for row in self.stream(sa.select(messages.c.id).where(~sa.exists().where(own))))
 
 
 def _legible(key: str) -> bool:

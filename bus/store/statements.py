@@ -6,7 +6,7 @@ What is given stands in lower case in the sentence and is a parameter of that na
 from functools import cache
 
 import sqlalchemy as sa
-from sqlalchemy import bindparam, select
+from sqlalchemy import bindparam, literal, select, union_all
 
 from bus.delivery import State
 from bus.receipt import Status
@@ -23,6 +23,7 @@ from bus.store.tables import (
     journal,
     messages,
     receipts,
+    tombstones,
 )
 
 _d = deliveries.c
@@ -41,9 +42,11 @@ LINK = select(journal.c.hash).where(journal.c.chain == bindparam("chain"), journ
 INSERT_JOURNAL = journal.insert()
 
 # --- messages and receipts -----------------------------------------------------------------------------------------------
-#: The message that ``sender`` sent under ``sender_key``.
-KNOWN_MESSAGE = select(messages.c.id, messages.c.digest).where(
-    messages.c.sender == bindparam("sender"), messages.c.sender_key == bindparam("sender_key")
+_sent_as = [(table.c.sender == bindparam("sender"), table.c.sender_key == bindparam("sender_key")) for table in (messages, tombstones)]
+#: The message that ``sender`` sent under ``sender_key``; ``archived`` is when it was accepted if it was pruned since, else "".
+KNOWN_MESSAGE = union_all(
+    select(messages.c.id, messages.c.digest, literal("").label("archived")).where(*_sent_as[0]),
+    select(tombstones.c.message_id, tombstones.c.digest, tombstones.c.accepted).where(*_sent_as[1]),
 )
 #: The message ``id``.
 MESSAGE = select(messages).where(messages.c.id == bindparam("id"))

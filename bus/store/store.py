@@ -6,28 +6,33 @@ stands; nothing else that is not a bug.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from bus.endpoint import Answer, Fetched, Pending, Sent
 from bus.errors import Rejected
 from bus.message import Message
+from bus.octets import Body
 from bus.receipt import Receipt, Status
-from bus.store import accepting, deadlines, dialect, mailbox, migrate, operating, working
+from bus.store import accepting, archive, backup, deadlines, dialect, mailbox, migrate, operating, working
+from bus.store.archive import Order
 from bus.store.blobs import IN_ROW, Files, Shelf
 from bus.store.deadlines import Missed, Term
 from bus.store.inline import InlineWriter
 from bus.store.model import Accepted, Owed, Work
+from bus.store.paced import Paced
 from bus.store.parts import Parts
-from bus.store.readers import Found, Gauge, Readers, Story
+from bus.store.pruning import Pruned, Pruning
+from bus.store.readers import Gauge, Readers, Story
+from bus.store.searching import Hits, Wanted
 from bus.store.snapshot import Snapshot
 from bus.store.standing import Standing
-from bus.store.tables import sha256
+from bus.store.tables import sha256, stamp
 from bus.store.transaction import Context, Transaction
 from bus.store.writer import Writer
 
@@ -44,6 +49,7 @@ class Store:
         self._files = files
         self._writer = (InlineWriter if dialect.embedded(writing) else Writer)(writing, context)
         self._read = Readers(reading)
+        self._gauges = Paced(lambda: self._read.gauges(self._clock()))
 
     @classmethod
     def open(
@@ -106,6 +112,7 @@ class Store:
         """Claim due deliveries to ``target``, oldest first, for as long as ``lease``, in order per order key.
 
         At most ``limit`` of them, and no more when their bodies have reached ``most_bytes`` together.
+
         One whose octets are lost ends DEAD and is not among them.
         """
         # Claims come last of what is written together: they find what the others have just made claimable.
@@ -120,7 +127,7 @@ class Store:
             works.append(working.work(row, body))
         return works
 
-    async def _body(self, in_row: bytes | None, digest: str, size: int) -> bytes:
+    async def _body(self, in_row: bytes | None, digest: str, size: int) -> Body:
         if in_row is not None and len(in_row) == size:
             return bytes(in_row)
         if size <= IN_ROW:
@@ -163,11 +170,17 @@ class Store:
         numbers, ids = await asyncio.to_thread(deadlines.unconfirmed, self._engines[1], term, now)
         return numbers, await self._write(partial(deadlines.alarm, ids=ids, deadline=term.created)) if ids else ()
 
-    async def release(self, *, expired_at: datetime | None) -> int:
-        """At start (None): give back what this chain had claimed. Later: what has run out by ``expired_at``, leases and mailboxes."""
-        released = self._writer.submit(partial(working.release, expired_at=expired_at))
-        expired = self._writer.submit(partial(mailbox.expire, at=expired_at or self._clock()))
-        return await released + await expired
+    async def release(
+        self, *, expired_at: datetime | None, over_at: datetime | None = None, holding: Collection[str] = frozenset()
+    ) -> int:
+        """At start (None): give back what this chain had claimed. Later: claims whose lease was over at ``expired_at``, but not ``holding``.
+
+        And end mailbox deliveries whose time was over at ``over_at``, by default the same. Gives how many there were of both.
+        """
+        released = self._writer.submit(partial(working.release, expired_at=expired_at, holding=holding))
+        expired = self._writer.submit(partial(mailbox.expire, at=over_at or expired_at or self._clock()))
+        # Both are heard, also when both fail.
+        return sum(await asyncio.gather(released, expired))
 
     # --- mailboxes and receipts, as in bus.endpoint.Bus ---------------------------------------------------------------
 
@@ -204,13 +217,56 @@ class Store:
         """Give up deliveries (by message id or their own) that nobody is working on; with receipts CANCELLED. Gives their ids."""
         return await self._write(partial(operating.cancel, ids=ids, by=by, reason=reason))
 
+    async def prune(self, order: Order) -> Pruned:
+        """Remove what ended long ago, some messages at a time. Raises Deferred 4.3.1, also half-way: see ``pruning``."""
+        return await Pruning(self._write, self.snapshot, self._files).run(order)
+
+    def archive(self, order: Order, path: Path, since: datetime | None = None) -> dict[str, int]:
+        """Write to ``path`` what ended before ``order.before`` and not before ``since``; nothing is removed. Gives the rows by table."""
+        with self.snapshot() as snapshot:
+            chosen = archive.segment(snapshot, stamp(order.before), stamp(since) if since else "")
+            return archive.write(snapshot, chosen, order, path)
+
+    def backup(self, path: Path, site: Mapping[str, Path], said: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Copy an embedded store to ``path`` while it is in use. Raises Rejected 5.3.3 for another, Deferred 4.3.1. See ``backup``."""
+        if not isinstance(self._files, Files):
+            raise Rejected("backup-elsewhere")
+        return backup.write(self._engines[1], self._files, path, site, said)
+
+    async def hold(self) -> int:
+        """Hold everything that is owed to be pushed, in a store that was restored, until an operator resends it. How many deliveries."""
+        held = 0
+        while some := await self._write(backup.hold):
+            held += some
+        return held
+
+    async def restored(self, said: Mapping[str, Any]) -> None:
+        """Journal that this chain goes on from a backup."""
+        await self._write(partial(backup.restored, said=said))
+
+    def chains(self) -> list[str]:
+        """Every journal chain there is."""
+        with self.snapshot() as snapshot:
+            return sorted(snapshot.heads())
+
+    def held(self, limit: int) -> list[str]:
+        """Ids of messages with deliveries that are held since a backup was restored."""
+        return self._read.held(limit)
+
     # --- readers: synchronous and short -------------------------------------------------------------------------------
 
     def search(
-        self, route: str = "", partner: str = "", state: str = "", key: str = "", since: datetime | None = None, limit: int = 50
-    ) -> list[Found]:
+        self,
+        route: str = "",
+        partner: str = "",
+        state: str = "",
+        key: str = "",
+        since: datetime | None = None,
+        limit: int = 50,
+        before: datetime | None = None,
+    ) -> Hits:
         """Messages, newest first. ``key``: any id, the DocumentId, or a part of the subject; ``state``: of any of its deliveries."""
-        return self._read.search(route, partner, state, key, since, limit)
+        return self._read.search(Wanted(route, partner, state, key, since, before, limit))
 
     def show(self, key: str) -> list[Story]:
         """The whole story of each message with this id: the bus's, the sender's, or its DocumentId. Oldest first."""
@@ -229,8 +285,8 @@ class Store:
         return self._read.refusals()
 
     def gauges(self) -> list[Gauge]:
-        """How many deliveries stand where and for how long, by target and state."""
-        return self._read.gauges(self._clock())
+        """How many deliveries stand where and for how long, by target and state; where counting takes long, as of a while ago."""
+        return self._gauges()
 
     def next_due(self, target: str) -> datetime | None:
         """When the next delivery to ``target`` may be claimed, or None."""

@@ -33,6 +33,9 @@ GENESIS = "0" * 64
 #: An end that never comes: receipts wait in a mailbox for as long as it takes.
 NEVER = "9999-12-31T00:00:00.000000Z"
 
+#: Journal events that say where chains begin since: a pruning has begun, and it has ended.
+PRUNINGS = ("pruning", "pruned")
+
 # Partial-index predicates. Queries repeat them word for word, because SQLite uses a partial index only for what it can prove from literals.
 CLAIMABLE = "state = 'READY' AND claimable = 1"
 ACTIVE_IN_ORDER = "order_key <> '' AND state IN ('READY', 'CLAIMED')"
@@ -203,8 +206,9 @@ blob_parts = sa.Table(
 tombstones = sa.Table(
     "tombstones",
     metadata,
-    _text("sender", primary_key=True),
     _text("sender_key", primary_key=True),
+    _text("sender", primary_key=True),
+    _text("endpoint"),
     _text("message_id"),
     _text("digest"),
     _text("accepted"),

@@ -14,9 +14,9 @@ down_revision = "0001"
 
 def upgrade() -> None:
     """Create the two tables and put the guards against deletion anew."""
-    keys = ("sender", "sender_key")
+    keys = ("sender_key", "sender")
     known = [sa.Column(name, dialect.TEXT, primary_key=True, nullable=False) for name in keys]
-    said = [sa.Column(name, dialect.TEXT, nullable=False) for name in ("message_id", "digest", "accepted")]
+    said = [sa.Column(name, dialect.TEXT, nullable=False) for name in ("endpoint", "message_id", "digest", "accepted")]
     op.create_table("tombstones", *known, *said)
     op.create_table("pruning", sa.Column("message_id", dialect.TEXT, primary_key=True, nullable=False))
     for statement in dialect.guarding(op.get_bind()):
