@@ -92,7 +92,7 @@ class Engine:
         # An attempt is cut off before its lease is over, so that a worker never finishes what it no longer holds.
         self._attempt_seconds = lease.total_seconds() * 0.9
         self._lanes = Lanes(store, self._attempt, lease)
-        self._housekeeping = Housekeeping(store, self._lanes, routes, self._steady)
+        self._housekeeping = Housekeeping(store, self._lanes, routes, clock, self._steady)
         self._loops: set[asyncio.Task[None]] = set()
         self._stopping = False
 

@@ -32,10 +32,11 @@ _log = structlog.get_logger()
 class Housekeeping:
     """The rounds of one process. ``routes``: those of the present generation."""
 
-    def __init__(self, store: Store, lanes: Lanes, routes: Mapping[str, Route], steady: Clock) -> None:
+    def __init__(self, store: Store, lanes: Lanes, routes: Mapping[str, Route], clock: Clock, steady: Clock) -> None:
         self.routes = routes
         self._store = store
         self._lanes = lanes
+        self._clock = clock
         self._steady = steady
 
     async def run(self) -> None:
@@ -50,7 +51,8 @@ class Housekeeping:
                 trouble(error)
 
     async def _round(self) -> None:
-        if released := await self._store.release(expired_at=self._steady()):
+        holding = self._lanes.holding()
+        if released := await self._store.release(expired_at=self._clock(), over_at=self._steady(), holding=holding):
             _log.info(log.RELEASED, deliveries=released)
             self._lanes.nudge_all()
         for lane in self._lanes.stopped():

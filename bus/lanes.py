@@ -76,7 +76,7 @@ class Lane:
     behind: bool = False
     stopping: bool = False
     nudge: asyncio.Event = field(default_factory=asyncio.Event)
-    in_flight: set[asyncio.Task[None]] = field(default_factory=set)
+    in_flight: dict[asyncio.Task[None], str] = field(default_factory=dict)
     reserved: int = 0
 
     def room(self) -> int:
@@ -126,7 +126,7 @@ class Lane:
         # Who is tried again has kept those behind him waiting, whether we have heard of them or not.
         self.behind = self.behind or bool(work.delivery.order_key and work.delivery.attempt > 1)
         task = asyncio.create_task(self._try(work))
-        self.in_flight.add(task)
+        self.in_flight[task] = work.delivery.id
         task.add_done_callback(lambda task: self._ended(task, work))
 
     async def _try(self, work: Work) -> None:
@@ -135,7 +135,7 @@ class Lane:
             self._hear(self.breaker, work.delivery.id, failure)
 
     def _ended(self, task: asyncio.Task[None], work: Work) -> None:
-        self.in_flight.discard(task)
+        del self.in_flight[task]
         self.budget.hold(-len(work.message.body))
         if self.full or (self.behind and work.delivery.order_key):
             self.nudge.set()
@@ -248,6 +248,10 @@ class Lanes:
     def in_flight(self) -> set[asyncio.Task[None]]:
         """Every attempt under way."""
         return {task for lane in self._lanes.values() for task in lane.in_flight}
+
+    def holding(self) -> frozenset[str]:
+        """The deliveries that are being worked."""
+        return frozenset(delivery for lane in self._lanes.values() for delivery in lane.in_flight.values())
 
     def alive(self) -> bool:
         """Whether every loop still runs."""

@@ -1,17 +1,21 @@
 """Steady: the time by which something may be given up for good, on a machine whose clock may leap.
 
 The time of day is what leases, due times and expiries are written in, and it can be wrong: an NTP step, a wrong time zone, a clock set by
-hand. Ending a message is final, so that decision reads this clock instead, which follows the time of day, but
+hand. Ending a message is final, so that decision reads this clock instead. It follows the time of day, but
 
-* ahead it runs at most twice as fast as time really passes: a leap of an hour ahead is believed after it has lasted an hour;
+* after a leap ahead it only closes the gap, by one second in a hundred: an hour is believed after four days, or after a restart;
 * back it goes at once: a message then lives longer than it should, never shorter.
 
-What a leap still does: ahead, deliveries waiting for their next try are tried at once, which costs an attempt; back, they wait longer by
-as much. Neither sends twice at a time or loses: the lease and the fence do not depend on how late it is.
+What a leap still does, none of it final: ahead, deliveries waiting for their next try are tried at once, which costs them an attempt, and
+another node's claims look abandoned, so that a message under way there may be sent a second time (recorded once, by the fence; what this
+node has in hand it never takes for abandoned); back, what waits for its next try waits longer by as much.
 """
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+
+#: How fast it runs while the time of day is ahead.
+_CLOSING = 1.01
 
 
 class Steady:
@@ -27,5 +31,5 @@ class Steady:
         """The time that both clocks vouch for."""
         asked = self._elapsed()
         passed = timedelta(seconds=asked - self._asked)
-        self._now, self._asked = min(self._wall(), self._now + 2 * passed), asked
+        self._now, self._asked = min(self._wall(), self._now + passed * _CLOSING), asked
         return self._now

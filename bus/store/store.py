@@ -173,7 +173,7 @@ class Store:
     async def release(
         self, *, expired_at: datetime | None, over_at: datetime | None = None, holding: Collection[str] = frozenset()
     ) -> int:
-        """At start (None): give back what this chain had claimed. Later: claims whose lease was over at ``expired_at``, but not ``holding``.
+        """At start (None): give back what this chain had claimed. Later: claims over at ``expired_at``, but those of ``holding``.
 
         And end mailbox deliveries whose time was over at ``over_at``, by default the same. Gives how many there were of both.
         """

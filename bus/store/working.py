@@ -5,7 +5,7 @@ when its change is written (``debts``), so none of them reads what the claim has
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
@@ -110,12 +110,16 @@ def bury(tx: Transaction, work: Work, status: Status, code: str, reasons: Mappin
     return issuing.issue(tx, work.subject, said, {**changed, "attempt": work.debt.attempt})
 
 
-def release(tx: Transaction, expired_at: datetime | None) -> int:
-    """Give back claims: those whose lease was over at ``expired_at``, or, with None, all that this chain still holds from before."""
+def release(tx: Transaction, expired_at: datetime | None, holding: Collection[str]) -> int:
+    """Give back claims: those whose lease was over at ``expired_at``, or, with None, all that this chain still holds from before.
+
+    Not those of the deliveries ``holding``: they are being worked right here, whatever the time of day has become.
+    """
     if expired_at is None:
         rows = tx.ask(statements.CLAIMED_BY, chain=tx.context.chain).all()
     else:
         rows = tx.ask(statements.LEASE_OVER, at=stamp(expired_at)).all()
+    rows = [row for row in rows if row.id not in holding]
     for row in rows:
         changed = debts.change(tx, row, State.READY, claimed_by="", lease_until="")
         tx.append("released", row.message_id, row.id, {**changed, "claimed_by": row.claimed_by, "lease_until": row.lease_until})

@@ -21,20 +21,20 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-def opened(make_site: Callable[..., Path], clock: HandClock) -> tuple[Site, Callable[[], Store], Evidence]:
+def opened(make_site: Callable[..., Path], clock: HandClock) -> tuple[Site, Callable[..., Store], Evidence]:
     """A site, a way to open its store (again), and its notary."""
     site = config.load(make_site(), environment={}, clock=lambda: datetime.now(UTC)).site
     evidence = Evidence(site.keyring.signer("own/bus"), site.keyring.own, lambda: datetime.now(UTC))
     url = f"sqlite:///{site.root / 'data' / 'bus.db'}"
 
-    def open_store() -> Store:
-        return Store.open(url, seal=evidence.seal, organisation=site.organisation, clock=clock, ids=uuid7(clock), chain="main")
+    def open_store(chain: str = "main") -> Store:
+        return Store.open(url, seal=evidence.seal, organisation=site.organisation, clock=clock, ids=uuid7(clock), chain=chain)
 
     return site, open_store, evidence
 
 
 @pytest.fixture
-async def bench(opened: tuple[Site, Callable[[], Store], Evidence], clock: HandClock) -> AsyncIterator[Bench]:
+async def bench(opened: tuple[Site, Callable[..., Store], Evidence], clock: HandClock) -> AsyncIterator[Bench]:
     """The engine running, with two partners."""
     site, open_store, evidence = opened
     store = open_store()

@@ -16,7 +16,7 @@ from bus.site import Site
 from bus.store import Store
 from bus.xpath import XPath
 
-UNIT, OFFICE = "000.00.01.G14", "000.00.00.G22"
+UNIT, OFFICE, DIGITAL_AGENCY = "000.00.01.G14", "000.00.00.G22", "000.00.02.G14"
 #: Longer than anything here takes; a test that waits this long has failed.
 PATIENCE = 20.0
 
@@ -54,16 +54,26 @@ class Partner:
 
 
 class HandClock:
-    """A clock that stands still until the test moves it."""
+    """A machine's time of day, and how long it has run: both stand still until the test moves them."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 20, 2, 0, tzinfo=UTC)
+        self.elapsed = 0.0
 
     def __call__(self) -> datetime:
         return self.now
 
-    def advance(self, step: timedelta) -> None:
-        self.now += step
+    def advance(self, time: timedelta, *, leap: timedelta = timedelta()) -> None:
+        """Let ``time`` pass; and the time of day ``leap`` ahead, or back, besides."""
+        self.now += time + leap
+        self.elapsed += time.total_seconds()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for something to be so."""
+    async with asyncio.timeout(PATIENCE):
+        while not holds():
+            await asyncio.sleep(0.01)
 
 
 @dataclass
@@ -77,7 +87,7 @@ class Bench:
     partners: dict[str, Partner]
     engine: Engine
 
-    async def hand_in(self, name: str, to: str = "agency", key: str = "") -> Receipt:
+    async def hand_in(self, name: str, to: str = "agency", key: str = "", door: str = "door") -> Receipt:
         """Accept a small document for the partner ``to``."""
         headers = {
             SENDER: "telecom-authority",
@@ -88,13 +98,11 @@ class Bench:
             DOCUMENT_ID: key or name,
         }
         body = f"<d><to>{to}</to><key>{key or name}</key><name>{name}</name></d>".encode()
-        return (await self.engine.accept("door", Message("", headers, body))).receipt
+        return (await self.engine.accept(door, Message("", headers, body))).receipt
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait for something to be so."""
-        async with asyncio.timeout(PATIENCE):
-            while not holds():
-                await asyncio.sleep(0.01)
+        await until(holds)
 
     def statuses(self, name: str) -> list[str]:
         """What the receipts of a message say, oldest first."""

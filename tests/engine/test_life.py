@@ -124,7 +124,7 @@ async def test_messages_with_one_key_leave_in_order(bench: Bench) -> None:
 
 
 async def test_what_a_dead_node_had_claimed_is_done_after_its_restart(
-    opened: tuple[Site, Callable[[], Store], Evidence], clock: HandClock
+    opened: tuple[Site, Callable[..., Store], Evidence], clock: HandClock
 ) -> None:
     """A node that dies in mid-send sends again when it is back, at once: it knows which claims were its own."""
     site, open_store, evidence = opened
@@ -169,7 +169,7 @@ async def test_an_endpoint_without_a_route_says_so(bench: Bench) -> None:
         await bench.engine.accept("no-such-door", Message("", {}, b"<d/>"))
 
 
-async def test_a_route_that_fails_does_not_fail_its_sisters(opened: tuple[Site, Callable[[], Store], Evidence], clock: HandClock) -> None:
+async def test_a_route_that_fails_does_not_fail_its_sisters(opened: tuple[Site, Callable[..., Store], Evidence], clock: HandClock) -> None:
     """A document on two ways: the way whose step rejects it ends REJECTED, the other DELIVERED; each has its own receipt."""
     site, open_store, evidence = opened
 
@@ -194,7 +194,7 @@ async def test_a_route_that_fails_does_not_fail_its_sisters(opened: tuple[Site, 
     store.close()
 
 
-async def test_work_for_a_deleted_route_waits_and_expires(opened: tuple[Site, Callable[[], Store], Evidence], clock: HandClock) -> None:
+async def test_work_for_a_deleted_route_waits_and_expires(opened: tuple[Site, Callable[..., Store], Evidence], clock: HandClock) -> None:
     """A route deleted with messages in flight: they are tried, visibly, and in the end the sender is told."""
     site, open_store, evidence = opened
     store = open_store()
