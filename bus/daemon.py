@@ -62,8 +62,8 @@ def open_evidence(site: Site) -> Evidence:
     return Evidence(site.keyring.signer(site.key), site.keyring.own, utc_now)
 
 
-def open_store(site: Site, environment: Mapping[str, str], chain: str) -> Store:
-    """The site's store, its tables up to date, writing to journal chain ``chain``."""
+def open_store(site: Site, environment: Mapping[str, str], chain: str, *, sole: bool = False) -> Store:
+    """The site's store, its tables up to date, writing to journal chain ``chain``; ``sole``: as the only process that does."""
     data = site.root / "data"
     data.mkdir(exist_ok=True, mode=0o750)
     return Store.open(
@@ -73,6 +73,7 @@ def open_store(site: Site, environment: Mapping[str, str], chain: str) -> Store:
         clock=utc_now,
         ids=uuid7(utc_now),
         chain=chain,
+        sole=sole,
         blobs=data / "blobs",
     )
 
@@ -138,7 +139,7 @@ class Daemon:
         self._loaded = config.load(root, environment=environment, clock=utc_now)
         self._chain = chain
         self._node = Node.read(environment)
-        self._store = open_store(self._loaded.site, environment, chain)
+        self._store = open_store(self._loaded.site, environment, chain, sole=True)
         self._engine = Engine(
             self._loaded.site,
             self._store,
