@@ -24,20 +24,23 @@ import structlog
 import uvicorn
 import uvloop
 
-from bus import config, log, metrics, points, wakeup
+from bus import config, generation, log, metrics, points, wakeup
 from bus.amqp import Broker
 from bus.config import Loaded
 from bus.endpoint import Door
 from bus.engine import Engine
-from bus.errors import ConfigurationError
+from bus.errors import ConfigurationError, Fault
 from bus.evidence import Evidence
-from bus.http import Application, ClientCertificateProtocol, tls_context
+from bus.http import Application, ClientCertificateProtocol, present, tls_context
 from bus.ids import uuid7
 from bus.node import Node
 from bus.site import Site
 from bus.steady import Steady
 from bus.store import Store
 from bus.wakeup import Wakeup
+
+#: Pause before a worker that died is replaced.
+_RESPAWN_SECONDS = 1.0
 
 _log = structlog.get_logger()
 
@@ -78,6 +81,19 @@ def open_store(site: Site, environment: Mapping[str, str], chain: str, *, sole: 
     )
 
 
+def open_store_at(site: Site, data: Path, chain: str) -> Store:
+    """An embedded store that lies in ``data``: that of a restore, before it is put in its place."""
+    return Store.open(
+        f"sqlite:///{data.resolve() / 'bus.db'}",
+        seal=open_evidence(site).seal,
+        organisation=site.organisation,
+        clock=utc_now,
+        ids=uuid7(utc_now),
+        chain=chain,
+        blobs=data / "blobs",
+    )
+
+
 @contextlib.contextmanager
 def opened(root: Path, environment: Mapping[str, str], chain: str) -> Iterator[tuple[Loaded, Store]]:
     """A site and its store, beside a daemon that may be running. ``chain`` is not the daemon's, so that neither waits for the other."""
@@ -114,6 +130,15 @@ def sole_daemon(root: Path) -> Iterator[None]:
         yield
 
 
+def holder(root: Path) -> int | None:
+    """The process that holds the site's lock, or None."""
+    try:
+        with sole_daemon(root):
+            return None
+    except AlreadyRunning as error:
+        return int(str(error))
+
+
 class _Server(uvicorn.Server):
     """uvicorn, with its signals left to us and its start announced by us."""
 
@@ -136,8 +161,10 @@ class Daemon:
     def __init__(self, root: Path, environment: Mapping[str, str], chain: str) -> None:
         self._root = root
         self._environment = environment
-        self._loaded = config.load(root, environment=environment, clock=utc_now)
+        begun = utc_now()
+        self._loaded, digest = generation.load(root, environment, utc_now)
         self._chain = chain
+        self._teller = generation.Teller(root, chain)
         self._node = Node.read(environment)
         self._store = open_store(self._loaded.site, environment, chain, sole=True)
         self._engine = Engine(
@@ -148,11 +175,15 @@ class Daemon:
             clock=utc_now,
             ids=uuid7(utc_now),
             on_nudge=self._tell_others,
+            lease=self._node.lease,
             steady=Steady(utc_now, time.monotonic),
         )
         self._wakeup: Wakeup | None = None
-        self._application = Application(self._doors(), self._health, self._ready, self._measure, self._warnings)
+        self._application = Application(self._doors(), self._health, self._ready, self._measure, self._warnings, scratch=root / "data")
         self._reloading: asyncio.Task[None] | None = None
+        self._reload_wanted = False
+        self._context: ssl.SSLContext | None = None
+        self._teller.taken(begun, digest)
 
     async def run(self, listener: socket.socket) -> None:
         """Serve until told to stop; then drain."""
@@ -168,6 +199,10 @@ class Daemon:
         try:
             await server.serve(sockets=[listener])
         finally:
+            # Half a reload must not open what is being shut.
+            self._reload_wanted = False
+            if self._reloading is not None:
+                await asyncio.wait([self._reloading])
             await self._engine.stop()
             if self._wakeup is not None:
                 await self._wakeup.stop()
@@ -212,10 +247,15 @@ class Daemon:
         return server
 
     def _tls(self) -> ssl.SSLContext:
+        self._context = tls_context(*self._shown())
+        return self._context
+
+    def _shown(self) -> tuple[Path, Path, list[bytes]]:
+        """The door's certificate and key, and the authorities of the partners."""
         certs = self._root / "certs"
         keyring = self._loaded.site.keyring
         anchors = [anchor for partner in self._loaded.site.partners for anchor in keyring.anchors(partner)]
-        return tls_context(certs / f"{self._loaded.tls}.crt", certs / f"{self._loaded.tls}.key", anchors)
+        return certs / f"{self._loaded.tls}.crt", certs / f"{self._loaded.tls}.key", anchors
 
     def _doors(self) -> list[tuple[str, Door]]:
         return [door for adapter in self._loaded.endpoints.values() for door in adapter.doors()]
@@ -226,20 +266,37 @@ class Daemon:
         server.should_exit = True
 
     def _reload(self) -> None:
-        self._reloading = asyncio.get_running_loop().create_task(self._reload_now())
+        """One reload at a time; however often it is asked for meanwhile, one more follows."""
+        self._reload_wanted = True
+        if self._reloading is None or self._reloading.done():
+            self._reloading = asyncio.get_running_loop().create_task(self._reload_while_wanted())
 
-    async def _reload_now(self) -> None:
+    async def _reload_while_wanted(self) -> None:
+        while self._reload_wanted:
+            self._reload_wanted = False
+            await self._reload_now(utc_now())
+
+    async def _reload_now(self, begun: datetime) -> None:
         try:
-            loaded = config.load(self._root, environment=self._environment, clock=utc_now)
+            # Schemas take a second to compile: not on the loop.
+            loaded, digest = await asyncio.to_thread(generation.load, self._root, self._environment, utc_now)
         except ConfigurationError as error:
             _log.error(log.RELOAD_FAILED, faults=[str(fault) for fault in error.faults])
+            self._teller.refused(begun, error.faults)
+            return
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the files or with us, the generation that runs goes on
+            _log.exception(log.RELOAD_FAILED)
+            self._teller.refused(begun, [Fault(str(self._root), 0, 0, f"unexpected: {type(error).__name__} {error}")])
             return
         points.reach("reload.loaded")
         self._loaded = loaded
         await self._engine.replace_configuration(loaded.site, loaded.endpoints, loaded.routes)
         self._application.replace_doors(self._doors())
+        if self._context is not None and loaded.tls != "none":
+            present(self._context, *self._shown())
         points.reach("reload.done")
-        _log.info(log.RELOADED, routes=sorted(loaded.routes))
+        self._teller.taken(begun, digest)
+        _log.info(log.RELOADED, routes=sorted(loaded.routes), generation=self._teller.number, digest=digest)
 
     # --- health ---------------------------------------------------------------------------------------------------
 
@@ -344,6 +401,9 @@ def _supervise(root: Path, environment: Mapping[str, str], listener: socket.sock
         chain = children.pop(pid)
         if not stopping:
             _log.error("worker.died", pid=pid, chain=chain, status=os.waitstatus_to_exitcode(status))
+            # One that cannot start must not be started as fast as it ends.
+            time.sleep(_RESPAWN_SECONDS)
+        if not stopping:
             children[_fork(root, environment, listener, chain)] = chain
 
 
@@ -357,5 +417,9 @@ def _fork(root: Path, environment: Mapping[str, str], listener: socket.socket, c
     try:
         _work(root, environment, listener, chain)
         code = 0
+    except ConfigurationError as error:
+        _log.error("worker.refused", chain=chain, faults=[str(fault) for fault in error.faults])
+    except Exception:  # noqa: BLE001 - nobody else would say why this process ended
+        _log.exception(log.UNEXPECTED, chain=chain)
     finally:
         os._exit(code)

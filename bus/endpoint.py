@@ -15,6 +15,7 @@ from typing import Protocol
 
 from bus.errors import BusError
 from bus.message import Message
+from bus.octets import Body
 from bus.options import PushOptions
 from bus.organisations import Organisation
 from bus.receipt import Receipt
@@ -48,7 +49,7 @@ class Fetched:
 
     message_id: str
     kind: str
-    body: bytes
+    body: Body
     digest: str
 
 
@@ -112,7 +113,7 @@ class Response:
 
     status: int
     content_type: str
-    body: bytes
+    body: Body
     headers: tuple[tuple[str, str], ...] = ()
 
 

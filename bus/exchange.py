@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from bus.message import Message
+from bus.octets import Body
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Exchange:
     history: tuple[str, ...] = ()
     taps: Mapping[str, str] = field(default_factory=dict)
 
-    def with_body(self, body: bytes, note: str) -> "Exchange":
+    def with_body(self, body: Body, note: str) -> "Exchange":
         """The exchange with the message's octets replaced and ``note`` added to its history."""
         return replace(self, message=self.message.with_body(body), history=(*self.history, note))
 

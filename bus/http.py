@@ -1,8 +1,8 @@
 """The HTTP edge: an ASGI application that bounds what comes in, finds the door, and hands it one ``Request``.
 
-It promises: no body over the limit is ever held, no client can hold a connection open without sending, bytes in flight are bounded
-(beyond that: 4.3.2 and ``Retry-After``), and the client's TLS certificate reaches the door (uvicorn does not do that; see
-``ClientCertificateProtocol``). Health and metrics live here; protocols live in the adapters.
+It promises: bodies are bounded, each and together (``bus.arriving``; beyond that 4.3.2 and ``Retry-After``), no client can hold a
+connection open without sending or reading, and the client's TLS certificate reaches the door (uvicorn does neither; see ``Protocol``).
+Health and metrics live here; protocols live in the adapters.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import ipaddress
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,17 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bus import log, metrics, points
+from bus.arriving import MOST_SILENCE, Arrival, Gone, Receive, Space, linger
 from bus.endpoint import Door, Request, Response
-from bus.errors import BusError, Deferred, Rejected
+from bus.errors import BusError
+from bus.octets import chunks
 
-#: A request body over this is refused: 50 MB of files, as base64, and some room (three client systems of the exchange allow 50 MB).
-MOST_BODY = 96 * 1024 * 1024
-#: All bodies at the door together. A message in flight costs 4-5 times its size.
-MOST_IN_FLIGHT = 256 * 1024 * 1024
-#: Silence of a client in mid-body, seconds.
-MOST_SILENCE = 30.0
+#: Octets of a request's line and headers together. VXP names up to 10 000 receivers there, twice.
+MOST_HEADERS = 1 << 20
+
+_ABORT = "govbus.abort"
 
 Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 #: Names the part that is not well, or returns {} when all is.
 Health = Callable[[], Awaitable[Mapping[str, str]]]
@@ -41,10 +41,50 @@ _HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 
 
 class ClientCertificateProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, plus the peer's certificate (DER) in ``scope["extensions"]["tls"]``.
+    """uvicorn's HTTP protocol, plus the peer's certificate (DER) in ``scope["extensions"]["tls"]``, and bounds for headers.
 
-    No Python ASGI server exposes it (uvicorn pull requests 1119, 3132, 3133 are open), hence the subclass and the pinned version.
+    No Python ASGI server exposes the certificate (uvicorn pull requests 1119, 3132, 3133 are open), and uvicorn waits for the end of a
+    request's headers for ever, however many come: hence the subclass and the pinned version.
     """
+
+    _header_timer: asyncio.TimerHandle | None = None
+    _header_octets = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._await_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._end_wait()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Count what comes before the headers are complete."""
+        super().data_received(data)
+        if self._header_timer is not None:
+            self._header_octets += len(data)
+            if self._header_octets > MOST_HEADERS:
+                self.transport.abort()
+
+    def on_headers_complete(self) -> None:
+        """The application begins to read, and bounds what follows."""
+        self._end_wait()
+        super().on_headers_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """End a connection that nothing came over; abort, for a client that does not read would keep a polite close waiting."""
+        self.transport.abort()
+
+    def _await_headers(self) -> None:
+        self._header_octets = 0
+        self._header_timer = self.loop.call_later(MOST_SILENCE, self.transport.abort)
+
+    def _end_wait(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
 
     def shutdown(self) -> None:
         """End an idle connection at once: a polite TLS farewell waits for peers that never answer it."""
@@ -56,14 +96,17 @@ class ClientCertificateProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request's scope as uvicorn does, then add what the TLS layer knows."""
         super().on_message_begin()
+        if self._header_timer is None:
+            self._await_headers()
+        # ASGI knows no way to give up on a client in mid-reply but to wait for it.
+        extensions = self.scope["extensions"] = {_ABORT: self.transport.abort}  # type: ignore[dict-item]
         tls = self.transport.get_extra_info("ssl_object")
         if tls is not None:
-            extensions = self.scope.setdefault("extensions", {})
             extensions["tls"] = {"client_certificate": tls.getpeercert(binary_form=True)}
 
 
-class _Gone(Exception):
-    """The client went away, or fell silent, in mid-body."""
+class _Unread(Exception):
+    """The client does not read what it asked for."""
 
 
 class Application:
@@ -76,11 +119,13 @@ class Application:
         ready: Health,
         measure: Measure,
         warnings: Callable[[], Mapping[str, str]] = dict,
+        scratch: Path | None = None,
     ) -> None:
+        """``scratch``: directory for bodies that are still coming in; the system's by default."""
         self._probes = {"/healthz": health, "/readyz": ready}
         self._measure = measure
         self._warnings = warnings
-        self._in_flight = 0
+        self._space = Space(scratch)
         self.replace_doors(doors)
 
     def replace_doors(self, doors: Iterable[tuple[str, Door]]) -> None:
@@ -96,19 +141,33 @@ class Application:
         if door is None:
             await _reply(send, await self._own_page(scope["method"], path))
             return
-        held = 0
+        arrival = Arrival(self._space)
         try:
-            headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-            body, refusal, held = await self._body(receive, headers)
-            points.reach("edge.received")
-            answer = await self._answer(door, _request(scope, headers, body, refusal))
-            points.reach("edge.answering")
-            await _reply(send, answer, close=refusal is not None)
-            points.reach("edge.answered")
-        except _Gone:
+            await self._through(door, scope, receive, send, arrival)
+        except Gone:
             await _reply(send, Response(408, "text/plain", b"The request body did not arrive.\n"), close=True)
+        except _Unread:
+            scope["extensions"][_ABORT]()
+            await receive()
         finally:
-            self._hold(-held)
+            arrival.end()
+
+    async def _through(self, door: Door, scope: Scope, receive: Receive, send: Send, arrival: Arrival) -> None:
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        body, refusal = b"", None
+        try:
+            body = await arrival.body(receive, int(headers.get("content-length", "0") or "0"))
+        except BusError as error:
+            refusal = error
+            arrival.end()
+        points.reach("edge.received")
+        answer = await self._answer(door, _request(scope, headers, body, refusal))
+        points.reach("edge.answering")
+        if refusal is None:
+            await _reply(send, answer)
+        else:
+            await _reply(send, answer, close=True, then=partial(linger, receive))
+        points.reach("edge.answered")
 
     @staticmethod
     async def _answer(door: Door, request: Request) -> Response:
@@ -118,41 +177,6 @@ class Application:
             # Doors turn every failure into their protocol's fault; what arrives here is a bug in a door.
             _log.exception(log.UNEXPECTED, path=request.path)
             return Response(500, "text/plain", b"Internal error.\n")
-
-    async def _body(self, receive: Receive, headers: Mapping[str, str]) -> tuple[bytes, BusError | None, int]:
-        """The whole body, or why not; and how many bytes the caller must let go of afterwards."""
-        chunks: list[bytes] = []
-        size = 0
-        refusal = self._refusal(int(headers.get("content-length", "0") or "0"))
-        more = True
-        while more:
-            event = await _next(receive)
-            chunk: bytes = event.get("body", b"")
-            more = event.get("more_body", False)
-            size += len(chunk)
-            refusal = refusal or self._refusal(size)
-            if refusal is not None:
-                # Read on for a while without keeping: a client that is still sending would never see the answer.
-                chunks.clear()
-                if size > 2 * MOST_BODY:
-                    break
-            else:
-                chunks.append(chunk)
-        if refusal is not None:
-            return b"", refusal, 0
-        self._hold(size)
-        return (chunks[0] if len(chunks) == 1 else b"".join(chunks)), None, size
-
-    def _refusal(self, size: int) -> BusError | None:
-        if size > MOST_BODY:
-            return Rejected("xml-limit", limit="bytes", value=size, most=MOST_BODY)
-        if self._in_flight + size > MOST_IN_FLIGHT:
-            return Deferred("bus-busy", retry_after=5.0)
-        return None
-
-    def _hold(self, size: int) -> None:
-        self._in_flight += size
-        metrics.BYTES_IN_FLIGHT.set(self._in_flight)
 
     async def _own_page(self, method: str, path: str) -> Response:
         if method not in {"GET", "HEAD"}:
@@ -194,18 +218,8 @@ def _is_ipv6(address: str) -> bool:
         return False
 
 
-async def _next(receive: Receive) -> dict[str, Any]:
-    try:
-        async with asyncio.timeout(MOST_SILENCE):
-            event = await receive()
-    except TimeoutError as error:
-        raise _Gone from error
-    if event["type"] == "http.disconnect":
-        raise _Gone
-    return event
-
-
-async def _reply(send: Send, response: Response, *, close: bool = False) -> None:
+async def _reply(send: Send, response: Response, *, close: bool = False, then: Callable[[], Awaitable[None]] | None = None) -> None:
+    """Send the response; ``then``: what to wait for, once it is sent, before the connection is closed. Raises _Unread."""
     headers = [
         (b"content-type", response.content_type.encode("latin-1")),
         (b"content-length", str(len(response.body)).encode()),
@@ -215,16 +229,32 @@ async def _reply(send: Send, response: Response, *, close: bool = False) -> None
     if close:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
-    await send({"type": "http.response.body", "body": response.body})
+    if isinstance(response.body, bytes) and then is None:
+        await send({"type": "http.response.body", "body": response.body})
+        return
+    for chunk in chunks(response.body):
+        try:
+            async with asyncio.timeout(MOST_SILENCE):
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except TimeoutError as error:
+            raise _Unread from error
+    if then is not None:
+        await then()
+    await send({"type": "http.response.body", "body": b""})
 
 
 def tls_context(certificate: Path, key: Path, client_anchors: Sequence[bytes] = ()) -> ssl.SSLContext:
     """TLS 1.2 and up with our certificate; with ``client_anchors`` (DER) a client may show a certificate issued by one of them."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    present(context, certificate, key, client_anchors)
+    return context
+
+
+def present(context: ssl.SSLContext, certificate: Path, key: Path, client_anchors: Sequence[bytes] = ()) -> None:
+    """From the next handshake on, show this certificate and know these authorities too; who a client is, is decided at its door."""
     context.load_cert_chain(certificate, key)
     if client_anchors:
         context.verify_mode = ssl.CERT_OPTIONAL
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         context.load_verify_locations(cadata="".join(ssl.DER_cert_to_PEM_cert(anchor) for anchor in client_anchors))
-    return context

@@ -1,10 +1,10 @@
-"""Message: immutable bytes with named headers; and every header name, each with a sentence.
+"""Message: immutable octets with named headers; and every header name, each with a sentence.
 
 A message is replaced, never changed. Its tree is read-only, because everyone who holds a message with these octets is given the same.
+Of a large message look at the ``outline``: the whole ``tree`` takes several times the memory of the octets, which may be in a file.
 """
 
 import copy
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -12,6 +12,8 @@ from functools import cached_property, lru_cache
 from lxml import etree
 
 from bus import mending
+from bus.hollow import Hollow
+from bus.octets import SMALL, Body, digest, whole
 
 #: The partner that was authenticated at the door: a name from routes.yaml, never something the message claims.
 SENDER = "sender"
@@ -53,27 +55,49 @@ class Message:
 
     id: str
     headers: Mapping[str, str]
-    body: bytes
+    body: Body
 
     @cached_property
     def tree(self) -> etree._Element:
         """The body's root element, by ``mending.parse``; read-only. Raises Rejected 5.6.x."""
-        return _remembered(self.body) if len(self.body) <= _SMALL else mending.parse(self.body)
+        body = whole(self.body)
+        return _remembered(body) if len(body) <= _SMALL else mending.parse(body)
 
-    def own_tree(self) -> etree._Element:
+    @cached_property
+    def outline(self) -> etree._Element:
+        """The tree to look at: of a large body, without the insides of its files (``bus.hollow``); of any other, the tree."""
+        return self.tree if len(self.body) <= SMALL else mending.parse(self._emptied)
+
+    def own_outline(self) -> etree._Element:
         """The same as a tree of the caller's own, to be changed at will."""
-        return copy.deepcopy(self.tree) if "tree" in self.__dict__ else mending.parse(self.body)
+        if len(self.body) > SMALL:
+            return mending.parse(self._emptied)
+        return copy.deepcopy(self.tree) if "tree" in self.__dict__ else mending.parse(whole(self.body))
+
+    @cached_property
+    def hollow(self) -> Hollow:
+        """What the outline leaves out: whoever makes octets of it fills them again."""
+        return Hollow()
+
+    @cached_property
+    def _emptied(self) -> bytes:
+        return self.hollow.emptied(self.body)
+
+    @property
+    def emptied(self) -> bytes:
+        """The octets of the outline."""
+        return whole(self.body) if len(self.body) <= SMALL else self._emptied
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the body, lower-case hex."""
-        return hashlib.sha256(self.body).hexdigest()
+        return digest(self.body).hex()
 
     def header(self, name: str) -> str:
         """The header's value, or ""."""
         return self.headers.get(name, "")
 
-    def with_body(self, body: bytes) -> "Message":
+    def with_body(self, body: Body) -> "Message":
         """The same message with other octets."""
         return self if body == self.body else replace(self, body=body)
 

@@ -18,6 +18,8 @@ from lxml import etree
 
 from bus import mime, xmlio, xop
 from bus.errors import BusError, Deferred, Quoted, Rejected
+from bus.hollow import Hollow
+from bus.octets import SMALL, Body, around
 
 FAULT_NAMESPACE = "urn:govbus:fault:v1"
 ADDRESSING = "http://www.w3.org/2005/08/addressing"
@@ -71,6 +73,7 @@ class Envelope:
     ``addressed``  whether it had WS-Addressing headers; ``message_id`` is then its wsa:MessageID, or ""
     ``optimised``  whether it came as an XOP package, so that its sender reads one too
     ``detached``   whether parts came in by SOAP with Attachments: no signature over the envelope covers those
+    ``hollow``     what of large files stands elsewhere than in the tree
     """
 
     version: Version
@@ -83,30 +86,32 @@ class Envelope:
     message_id: str
     optimised: bool
     detached: bool
+    hollow: Hollow
 
 
 def read(data: bytes, content_type: str, soap_action: str = "") -> Envelope:
     """Read a request or a reply, packaged or plain. ``soap_action``: the HTTP header SOAPAction, as it came."""
     media = mime.media_type(content_type)
     actions = [soap_action.strip().strip('"'), media.parameter("action")]
-    parts: dict[str, bytes] = {}
+    parts: dict[str, memoryview] = {}
+    hollow = Hollow()
     optimised = False
     if media.name == "multipart/related":
         package = mime.related(media, data)
-        parts, data, media = dict(package.parts), package.root.data, package.root.media
+        parts, data, media = dict(package.parts), bytes(package.root.data), package.root.media
         actions.append(media.parameter("action"))
         optimised = media.name == _XOP
     expected = _version_of(media)
-    root = xmlio.parse(data)
+    root = xmlio.parse(hollow.emptied(data) if len(data) > SMALL else data)
     version = _checked_version(root, expected)
     header, body = _sections(root, version)
     payload = _only_child(body)
-    detached = xop.inline(root, payload, parts)
+    detached = xop.inline(root, payload, parts, hollow)
     addressing = _addressing(header)
     actions.append(addressing.get("Action", ""))
     named = tuple(action for action in actions if action)
     message_id = addressing.get("MessageID", "")
-    return Envelope(version, root, header, body, payload, named, bool(addressing), message_id, optimised, detached)
+    return Envelope(version, root, header, body, payload, named, bool(addressing), message_id, optimised, detached, hollow)
 
 
 def guess_version(content_type: str) -> Version:
@@ -130,11 +135,11 @@ def check_understood(envelope: Envelope, understood: Collection[str]) -> None:
             raise Rejected("soap-not-understood", header=header.tag)
 
 
-def envelope(version: Version, payload: bytes, headers: bytes = b"") -> bytes:
+def envelope(version: Version, payload: Body, headers: bytes = b"") -> Body:
     """An envelope around a payload that is already XML."""
     prefix = f'<?xml version="1.0" encoding="UTF-8"?>\n<soap:Envelope xmlns:soap="{version.namespace}">'.encode()
-    header = (b"<soap:Header>", headers, b"</soap:Header>") if headers else ()
-    return b"".join((prefix, *header, b"<soap:Body>", payload, b"</soap:Body></soap:Envelope>"))
+    header = b"<soap:Header>%b</soap:Header>" % headers if headers else b""
+    return around(b"%b%b<soap:Body>" % (prefix, header), payload, b"</soap:Body></soap:Envelope>")
 
 
 def reply_headers(request: Envelope | None, action: str = _FAULT_ACTION) -> bytes:

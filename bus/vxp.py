@@ -32,6 +32,7 @@ from typing import Any, Final, Literal, NoReturn
 
 from bus.edxml.model import VIETNAM
 from bus.errors import BusError, Deferred, Rejected
+from bus.octets import Body, Encoded, digest, joined
 
 PREFIX: Final = "XroadVnpt-"
 VERSION: Final = "3.0.201608"
@@ -47,6 +48,7 @@ LINE_END: Final = b"\r\n"
 TIME_FORMAT: Final = "%d/%m/%Y %H:%M:%S"
 
 HashForm = Literal["sdk", "standard"]
+_FORMS: Final[tuple[HashForm, ...]] = ("sdk", "standard")
 
 #: Longest text of the hub's that we repeat in a reason, and the longest parameter we send.
 _MOST_TEXT = 500
@@ -109,17 +111,21 @@ def read_list_time(text: str) -> datetime:
     return datetime.strptime(text, TIME_FORMAT).replace(tzinfo=VIETNAM)
 
 
-def file_hash(data: bytes, form: HashForm = "sdk") -> str:
+def file_hash(data: Body, form: HashForm = "sdk") -> str:
     """SHA-256 in hex; form ``sdk`` writes each byte without its leading zero (07 0c is ``7c``), as all Java traffic does."""
-    digest = hashlib.sha256(data).digest()
-    return digest.hex() if form == "standard" else "".join(f"{byte:x}" for byte in digest)
+    return _written(digest(data), form)
 
 
-def verified_file(body: bytes, claimed: str) -> bytes:
+def _written(digested: bytes, form: HashForm) -> str:
+    return digested.hex() if form == "standard" else "".join(f"{byte:x}" for byte in digested)
+
+
+def verified_file(body: bytes, claimed: str) -> Body:
     """The file in a sendEdoc body: the octets, with or without the CR LF after them, that the signed ``hash-file`` is the digest of."""
     claimed = claimed.lower()
-    for data in (body.removesuffix(LINE_END), body):
-        if any(_same(file_hash(data, form), claimed) for form in ("sdk", "standard")):
+    for data in (joined(memoryview(body)[: -len(LINE_END)]) if body.endswith(LINE_END) else body, body):
+        digested = digest(data)
+        if any(_same(_written(digested, form), claimed) for form in _FORMS):
             return data
     raise Rejected("file-damaged", check="hash-file")
 
@@ -252,6 +258,12 @@ def _pairs(pairs: list[tuple[str, str]]) -> dict[str, str]:
 def reply(**fields: object) -> bytes:
     """A good answer of the hub, in the SDK's own shape and with its own text."""
     return _json({"status": "OK", "ErrorCode": "0", "ErrorDesc": "Thanh cong", **fields})
+
+
+def file_reply(body: Body) -> Body:
+    """The good answer to getEdoc: the file as base64."""
+    before, _, after = reply(data="\x01").partition(b"\\u0001")
+    return joined(before, Encoded(body), after)
 
 
 def failure(error: BusError, reference: str = "") -> bytes:

@@ -18,14 +18,18 @@ import pybase64
 from lxml import etree
 
 from bus.errors import Rejected
+from bus.hollow import SHORTEST, Hollow
+from bus.octets import Encoded, Octets
 
 NAMESPACE = "http://www.w3.org/2004/08/xop/include"
 _INCLUDE = f"{{{NAMESPACE}}}Include"
 _CID = "cid:"
 
 
-def inline(root: etree._Element, parameters: etree._Element | None, parts: Mapping[str, bytes]) -> bool:
+def inline(root: etree._Element, parameters: etree._Element | None, parts: Mapping[str, memoryview], hollow: Hollow) -> bool:
     """Resolve every reference in place; returns whether any was in the style of SOAP with Attachments (href or swaRef).
+
+    Of a large part only a stand-in of ``hollow`` is put there.
 
     ``xop:Include`` may stand anywhere. The other style is looked for only in the children of ``parameters``, the Body's own
     element: edXML has ``cid:`` texts of its own further down.
@@ -37,21 +41,19 @@ def inline(root: etree._Element, parameters: etree._Element | None, parts: Mappi
             raise _invalid("an xop:Include is not the only content of its element")
         data = _take(waiting, include.get("href", ""))
         parent.remove(include)
-        parent.text = _base64(data)
+        parent.text = _base64(data, hollow)
     attached = [(element, reference) for element, reference in _swa(parameters) if _name(reference) in parts]
     for element, reference in attached:
         element.attrib.pop("href", "")
-        element.text = _base64(_take(waiting, reference))
+        element.text = _base64(_take(waiting, reference), hollow)
     if waiting:
         raise _invalid(f"nothing refers to the part <{next(iter(waiting))}>")
     return bool(attached)
 
 
-def outline(envelope: bytes, encoded: bytes, name: str) -> bytes:
-    """The envelope with the element content ``encoded`` (the base64 of the part ``name``; the last such) replaced by a reference to it."""
-    before, _, after = envelope.rpartition(b">" + encoded + b"</")
-    include = f'<xop:Include xmlns:xop="{NAMESPACE}" href="{_CID}{name}"/>'.encode()
-    return b"".join((before, b">", include, b"</", after))
+def outline(envelope: Octets, name: str) -> Octets:
+    """The envelope with its one ``Encoded`` piece, the base64 of the part ``name``, replaced by a reference to it."""
+    return envelope.with_encoded(f'<xop:Include xmlns:xop="{NAMESPACE}" href="{_CID}{name}"/>'.encode())
 
 
 def _swa(parameters: etree._Element | None) -> Iterator[tuple[etree._Element, str]]:
@@ -61,7 +63,7 @@ def _swa(parameters: etree._Element | None) -> Iterator[tuple[etree._Element, st
             yield element, reference
 
 
-def _take(waiting: dict[str, bytes], href: str) -> bytes:
+def _take(waiting: dict[str, memoryview], href: str) -> memoryview:
     if not href.startswith(_CID):
         raise _invalid("an xop:Include has no 'cid:' reference")
     name = _name(href)
@@ -74,8 +76,8 @@ def _name(reference: str) -> str:
     return unquote(reference.removeprefix(_CID))
 
 
-def _base64(data: bytes) -> str:
-    return pybase64.b64encode(data).decode("ascii")
+def _base64(data: memoryview, hollow: Hollow) -> str:
+    return (pybase64.b64encode(data) if len(data) < SHORTEST else hollow.stand_in(Encoded(data))).decode("ascii")
 
 
 def _invalid(detail: str) -> Rejected:

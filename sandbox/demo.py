@@ -22,6 +22,7 @@ from bus.cli.screen import language
 from bus.edxml.model import Document
 from bus.errors import Deferred, Rejected, said
 from bus.message import KIND_DOCUMENT, KIND_RECEIPT
+from bus.octets import whole
 from sandbox import documents, outcome, sites
 from sandbox.documents import GOVERNMENT_OFFICE, PARTIES, PARTNER_AGENCY, SECURITY_AUTHORITY, TELECOM_AUTHORITY, Party
 from sandbox.government_office import DOCUMENTS, Desk, Letter
@@ -235,7 +236,7 @@ async def _empty_mailbox(run: Run, unit: Unit, keep: Callable[[str, bytes], Awai
     for entry in entries:
         fetched = await unit.fetch(entry.message_id)
         if not run.seen(unit.organ, entry.message_id):
-            await keep(entry.kind, fetched.body)
+            await keep(entry.kind, whole(fetched.body))
         await unit.confirm(entry.message_id)
     return len(entries)
 

@@ -13,27 +13,27 @@ Every request is signed, every reply's signature verified, every receipt's own s
 is always safe, and is the cure for every Deferred. Raises Rejected (do not send again unchanged) or Deferred (send again later).
 """
 
-import hashlib
 from datetime import UTC, date, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import pybase64
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from lxml import etree
 
 from adapters.soap import payloads
-from adapters.soap.client import Attachment, Client, Identity
+from adapters.soap.client import Client, Identity
 from bus import evidence
 from bus.endpoint import Fetched, Pending
 from bus.errors import Deferred
 from bus.keys import Keyring, Signer
+from bus.octets import Body, digest
 from bus.organisations import Organisation
 from bus.receipt import Receipt
 from bus.signature import xades
 from bus.site import Clock
+from bus.soap import Envelope
 
 _BUS = "bus"
 
@@ -86,43 +86,42 @@ class Unit:
 
     async def send(self, edxml: bytes, message_id: str = "", *, mtom: bool = False) -> Receipt:
         """Hand an ``.edxml`` file to the bus; with ``mtom`` as an attachment, else as base64. The receipt says that it is on disk there."""
-        encoded = pybase64.b64encode(edxml)
-        payload = payloads.send_content(message_id, encoded)
-        reply = await self._call(self._documents, "SendDocument", payload, Attachment(edxml, encoded) if mtom else None)
-        return self._receipts(reply)[0]
+        payload = payloads.send_content(message_id, edxml)
+        reply = await self._call(self._documents, "SendDocument", payload, edxml if mtom else b"")
+        return self._receipts(reply.payload)[0]
 
     async def send_inline(self, document: bytes, message_id: str = "") -> Receipt:
         """Hand over an edXML element inside the envelope. ``document``: UTF-8 and without an XML declaration."""
         before, after = payloads.send_document(message_id)
-        return self._receipts(await self._call(self._documents, "SendDocument", before + document + after))[0]
+        return self._receipts((await self._call(self._documents, "SendDocument", before + document + after)).payload)[0]
 
     async def pending(self, most: int = 100) -> list[Pending]:
         """What waits for this unit, oldest first."""
         payload = payloads.request("GetPendingDocumentIds", OrganId=self.organ, Max=str(most))
-        return payloads.pending(await self._call(self._inbox, "GetPendingDocumentIds", payload))
+        return payloads.pending((await self._call(self._inbox, "GetPendingDocumentIds", payload)).payload)
 
     async def fetch(self, message_id: str) -> Fetched:
         """One message of the mailbox, its digest checked. It stays there until it is confirmed."""
         reply = await self._call(self._inbox, "GetDocument", payloads.request("GetDocument", MessageId=message_id))
-        fetched = payloads.fetched(reply, message_id)
-        if hashlib.sha256(fetched.body).hexdigest() != fetched.digest:
+        fetched = payloads.fetched(reply.payload, reply.hollow, message_id)
+        if digest(fetched.body).hex() != fetched.digest:
             raise Deferred("partner-error", target=_BUS, detail="the content does not have the digest stated")
         return fetched
 
     async def confirm(self, message_id: str, refused: str = "") -> Receipt:
         """Say that a message was taken over for good; or, with the reason ``refused``, that it never will be."""
         payload = payloads.request("ConfirmReceived", MessageId=message_id, Status="fail" if refused else "done", Reason=refused)
-        return self._receipts(await self._call(self._inbox, "ConfirmReceived", payload))[0]
+        return self._receipts((await self._call(self._inbox, "ConfirmReceived", payload)).payload)[0]
 
     async def receipts(self, message_id: str) -> list[Receipt]:
         """All that the bus has stated about a message, oldest first."""
         payload = payloads.request("GetReceipts", MessageId=message_id)
-        return self._receipts(await self._call(self._inbox, "GetReceipts", payload))
+        return self._receipts((await self._call(self._inbox, "GetReceipts", payload)).payload)
 
     async def organisations(self, changed_since: date | None = None) -> list[Organisation]:
         """The code book, or what of it changed since a day."""
         payload = payloads.request("GetOrganizations", ChangedSince=changed_since.isoformat() if changed_since else "")
-        return payloads.organisations(await self._call(self._inbox, "GetOrganizations", payload))
+        return payloads.organisations((await self._call(self._inbox, "GetOrganizations", payload)).payload)
 
     def read_receipt(self, xml: bytes) -> Receipt:
         """A receipt as signed XML (a mailbox message of kind ``receipt``, say), proved to be the bus's."""
@@ -132,5 +131,5 @@ class Unit:
         return [self.read_receipt(octets) for octets in payloads.receipts(reply)]
 
     @staticmethod
-    async def _call(client: Client, operation: str, payload: bytes, attachment: Attachment | None = None) -> etree._Element:
-        return (await client.call(payload, payloads.action(operation), attachment)).envelope.payload
+    async def _call(client: Client, operation: str, payload: Body, attachment: bytes = b"") -> Envelope:
+        return (await client.call(payload, payloads.action(operation), attachment)).envelope

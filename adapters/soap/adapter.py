@@ -1,11 +1,9 @@
 """Adapter: one ``soap:`` endpoint of routes.yaml, serving or calling."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pybase64
 from lxml import etree
 
 from adapters.soap import payloads
@@ -16,6 +14,7 @@ from bus import edxml, endpoint, xmlio
 from bus.endpoint import Bus, Features, Sent
 from bus.errors import Deferred, Rejected
 from bus.message import Message
+from bus.octets import Body, around, digest
 from bus.offload import offload
 from bus.receipt import NEGATIVE, Status
 from bus.signature import wss, xades
@@ -66,9 +65,9 @@ class Adapter:
         if self._client is None:
             raise Deferred("endpoint-missing", endpoint=self.name)
         if self._options.payload == "literal":
-            payload = await offload(len(message.body), xmlio.canonicalize, message.tree)
+            payload = await offload(len(message.body), _canonical, message)
             reply = await self._client.call(payload, self._options.action, canonical=True)
-            return Sent(hashlib.sha256(payload).hexdigest(), reply.octets)
+            return Sent(digest(payload).hex(), reply.octets)
         request = await offload(len(message.body), _send_document, message)
         reply = await self._client.call(request.payload, payloads.action("SendDocument"), canonical=request.canonical)
         await offload(len(reply.octets), self._check_receipt, reply.envelope.payload, message.id, request.digest)
@@ -97,24 +96,29 @@ class Adapter:
 class _Request:
     """A SendDocument request, whether it is ``canonical``, and the ``digest`` of what the partner will have received."""
 
-    payload: bytes
+    payload: Body
     canonical: bool
     digest: str
 
 
 def _send_document(message: Message) -> _Request:
     if not _is_edxml(message):
-        return _Request(payloads.send_content(message.id, pybase64.b64encode(message.body)), canonical=True, digest=message.digest)
-    document = xmlio.canonicalize(message.tree)
+        return _Request(payloads.send_content(message.id, message.body), canonical=True, digest=message.digest)
+    written = xmlio.canonicalize(message.outline)
+    document = message.hollow.parsed(written)
     before, after = payloads.send_document(message.id)
     # In canonical form the document would leave out a declaration of ours that it repeats.
-    canonical = payloads.DECLARATION not in document
-    return _Request(b"".join((before, document, after)), canonical, hashlib.sha256(document).hexdigest())
+    canonical = payloads.DECLARATION not in written
+    return _Request(around(before, document, after), canonical, digest(document).hex())
+
+
+def _canonical(message: Message) -> Body:
+    return message.hollow.canonical(message.outline)
 
 
 def _is_edxml(message: Message) -> bool:
     try:
-        return etree.QName(message.tree).namespace == edxml.NAMESPACE
+        return etree.QName(message.outline).namespace == edxml.NAMESPACE
     except Rejected:
         return False
 

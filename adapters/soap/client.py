@@ -13,6 +13,7 @@ Standards: as ``bus.soap``; TLS 1.2 and up, the partner's own anchors.
 """
 
 import asyncio
+import io
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from adapters.soap.security import SECURITY_HEADER, carries_signature
 from bus import mime, soap, xop
 from bus.errors import Deferred, Rejected
 from bus.keys import Signer
+from bus.octets import Body, joined, streamed
 from bus.offload import offload
 from bus.retry import retry_after
 from bus.signature import wss
@@ -33,7 +35,7 @@ from bus.site import Clock
 from bus.soap import Envelope, Version
 
 #: A reply is read to this many octets: a listing or a document, never more than our own door takes.
-_MOST_REPLY = 96 << 20
+_MOST_REPLY = 160 << 20
 _BUSY = frozenset({429, 502, 503, 504})
 _PART = "content@govbus"
 
@@ -60,14 +62,6 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class Attachment:
-    """A file that travels by MTOM: its octets, and the base64 that stands for it in the payload."""
-
-    content: bytes
-    encoded: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Reply:
     """A proved reply: its payload is ``envelope.payload``; ``octets`` are what came, the proof."""
 
@@ -88,14 +82,18 @@ class Client:
         self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds())
         self._session: aiohttp.ClientSession | None = None
 
-    async def call(self, payload: bytes, action: str, attachment: Attachment | None = None, *, canonical: bool = False) -> Reply:
-        """Send ``payload`` as the Body's one element, and return the partner's proved reply. ``canonical``: as ``wss.enclose`` says."""
+    async def call(self, payload: Body, action: str, attachment: Body = b"", *, canonical: bool = False) -> Reply:
+        """Send ``payload`` as the Body's one element, and return the partner's proved reply. ``canonical``: as ``wss.enclose`` says.
+
+        ``attachment`` travels by MTOM; its base64 is then the payload's one ``Encoded`` piece.
+        """
         content_type, body = await offload(len(payload), self._packed, payload, action, attachment, canonical=canonical)
-        headers = {"Content-Type": content_type}
+        headers = {"Content-Type": content_type, "Content-Length": str(len(body))}
+        sent = body if isinstance(body, bytes) else streamed(body)
         if self._version is soap.SOAP_11:
             headers["SOAPAction"] = f'"{action}"'
         try:
-            async with self._opened().post(self._url, data=body, headers=headers, allow_redirects=False) as response:
+            async with self._opened().post(self._url, data=sent, headers=headers, allow_redirects=False) as response:
                 status, answer_headers, data = response.status, response.headers, await self._body(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Deferred("partner-unreachable", target=self._identity.target, detail=_named(error)) from error
@@ -110,7 +108,7 @@ class Client:
 
     # --- the request ------------------------------------------------------------------------------------------------
 
-    def _packed(self, payload: bytes, action: str, attachment: Attachment | None, *, canonical: bool) -> tuple[str, bytes]:
+    def _packed(self, payload: Body, action: str, attachment: Body, *, canonical: bool) -> tuple[str, Body]:
         signer = self._identity.signer
         if signer:
             data = wss.enclose(self._version.namespace, payload, signer, self._clock(), canonical=canonical)
@@ -118,11 +116,11 @@ class Client:
             data = soap.envelope(self._version, payload)
         media_type = self._version.media_type
         parameter = f'; action="{action}"' if self._version is soap.SOAP_12 and action else ""
-        if attachment is None:
-            return f"{media_type}; charset=utf-8{parameter}", data
-        root = xop.outline(data, attachment.encoded, _PART)
+        if not attachment or isinstance(data, bytes):
+            return f"{media_type}; charset=utf-8{parameter}", joined(data)
+        root = xop.outline(data, _PART)
         root_type = f'application/xop+xml; charset=utf-8; type="{media_type}"{parameter}'
-        return mime.package(root, root_type, media_type, {_PART: attachment.content})
+        return mime.package(root, root_type, media_type, {_PART: attachment})
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -133,12 +131,12 @@ class Client:
     # --- the reply --------------------------------------------------------------------------------------------------
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        held = bytearray()
+        held = io.BytesIO()
         async for chunk in response.content.iter_chunked(1 << 18):
-            held += chunk
-            if len(held) > _MOST_REPLY:
+            held.write(chunk)
+            if held.tell() > _MOST_REPLY:
                 raise self._nonsense(f"a reply of more than {_MOST_REPLY} octets")
-        return bytes(held)
+        return held.getvalue()
 
     def _proved(self, status: int, headers: Mapping[str, str], data: bytes) -> Envelope:
         """The reply read and proved; raises for faults, and for anything that is not a SOAP reply of the partner."""
@@ -164,7 +162,7 @@ class Client:
             # Few stacks sign their faults. TLS has proved the partner, and a fault can only stop this one message.
             return
         try:
-            signer = wss.verify(envelope.root, identity.policy, identity.identify, self._clock()).identity
+            signer = wss.verify(envelope.root, identity.policy, identity.identify, self._clock(), hollow=envelope.hollow).identity
         except Rejected as error:
             raise self._nonsense(error.reason("en")) from error
         if signer != identity.partner:

@@ -6,20 +6,19 @@ and answered as a SOAP fault with a reference; nothing is acknowledged that the 
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qs
-
-import pybase64
 
 from adapters.soap import payloads
 from adapters.soap.contract import Contract
 from adapters.soap.options import Options
 from adapters.soap.payloads import Parameters
 from adapters.soap.security import Caller, Guard, carries_signature
-from bus import edxml, mime, soap, xmlio, xop
+from bus import edxml, mime, soap, xop
 from bus.endpoint import Bus, Request, Response
 from bus.errors import BusError, Deferred, Rejected
 from bus.message import CONTENT_TYPE, SENDER, SENDER_MESSAGE_ID, Message
+from bus.octets import Body, joined
 from bus.offload import offload
 from bus.signature import wss
 from bus.site import Site
@@ -36,23 +35,23 @@ _PART = "content@govbus"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request past the guard."""
+    """One request past the guard; ``size``: octets of its body."""
 
     parameters: Parameters
     partner: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An operation's answer; ``content`` and its base64 ``encoded`` where a part of it may travel by MTOM.
+    """An operation's answer; ``content`` where a part of it may travel by MTOM: its base64 is the payload's one ``Encoded`` piece.
 
     ``canonical``: as ``wss.enclose`` says; worth knowing of a payload that may be large.
     """
 
-    payload: bytes
+    payload: Body
     canonical: bool = False
-    content: bytes = b""
-    encoded: bytes = b""
+    content: Body = b""
 
 
 class Door:
@@ -104,9 +103,9 @@ class Door:
         try:
             envelope = await offload(len(request.body), _read, request)
             caller = await offload(len(request.body), self._identified, envelope, request.peer_certificate)
-            parameters = payloads.parameters(envelope.payload)
+            parameters = payloads.parameters(envelope.payload, envelope.hollow)
             soap.check_action(envelope, payloads.action(parameters.operation), parameters.operation)
-            reply = await self._operations[parameters.operation](Call(parameters, caller.partner))
+            reply = await self._operations[parameters.operation](Call(parameters, caller.partner, len(request.body)))
             by_mtom = bool(reply.content) and (envelope.optimised or _accepts_mtom(request))
             return await offload(len(reply.payload), self._answer, envelope, caller, parameters.operation, reply, by_mtom)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong, the caller gets a fault and the journal a line
@@ -119,8 +118,7 @@ class Door:
     # --- operations -------------------------------------------------------------------------------------------------
 
     async def _send_document(self, call: Call) -> Reply:
-        size = len(call.parameters.elements["Content"].text or "") if "Content" in call.parameters.elements else 0
-        message = await offload(size, _message, call)
+        message = await offload(call.size, _message, call)
         answer = await self.bus.accept(self._name, message)
         # A receipt that was sealed now is canonical; one out of the store may be of an older version's making.
         return Reply(payloads.receipts_reply("SendDocument", [answer.xml]), canonical=not answer.duplicate)
@@ -135,8 +133,7 @@ class Door:
 
     async def _document(self, call: Call) -> Reply:
         fetched = await self.bus.fetch(call.partner, call.parameters.required("MessageId"))
-        encoded = pybase64.b64encode(fetched.body)
-        return Reply(payloads.document_reply(encoded, fetched.digest), canonical=True, content=fetched.body, encoded=encoded)
+        return Reply(payloads.document_reply(fetched.body, fetched.digest), canonical=True, content=fetched.body)
 
     async def _confirm(self, call: Call) -> Reply:
         message_id, status = call.parameters.required("MessageId"), call.parameters.required("Status")
@@ -159,15 +156,15 @@ class Door:
         version = request.version
         headers = soap.reply_headers(request, f"{payloads.action(operation)}Response")
         data = self._enclosed(version, reply, headers, sign=caller.signs)
-        if not by_mtom:
-            return Response(200, f"{version.media_type}; charset=utf-8", data)
+        if not by_mtom or isinstance(data, bytes):
+            return Response(200, f"{version.media_type}; charset=utf-8", joined(data))
         # The signature stands over the inlined form, so the part is taken out after signing.
-        root = xop.outline(data, reply.encoded, _PART)
+        root = xop.outline(data, _PART)
         root_type = f'application/xop+xml; charset=utf-8; type="{version.media_type}"'
         content_type, package = mime.package(root, root_type, version.media_type, {_PART: reply.content})
         return Response(200, content_type, package)
 
-    def _enclosed(self, version: Version, reply: Reply, headers: bytes, *, sign: bool) -> bytes:
+    def _enclosed(self, version: Version, reply: Reply, headers: bytes, *, sign: bool) -> Body:
         if not sign or not self._signer:
             return soap.envelope(version, reply.payload, headers)
         return wss.enclose(version.namespace, reply.payload, self._signer, self._site.clock(), headers=headers, canonical=reply.canonical)
@@ -196,15 +193,15 @@ def _message(call: Call) -> Message:
     if ("Document" in elements) == ("Content" in elements):
         raise payloads.misfit("give either 'Document' or 'Content'", "/Envelope/Body/SendDocument")
     if "Content" in elements:
-        body = payloads.octets(elements["Content"])
-        tree = edxml.parse(body)
+        message = Message("", {}, payloads.octets(elements["Content"], call.parameters.hollow))
+        tree = message.outline
     else:
         tree = payloads.document_element(elements["Document"])
-        body = xmlio.canonicalize(tree)
+        message = Message("", {}, call.parameters.hollow.canonical(tree))
     headers = {**edxml.describe(tree), SENDER: call.partner, CONTENT_TYPE: "application/xml"}
     if "MessageId" in elements:
         headers[SENDER_MESSAGE_ID] = call.parameters.required("MessageId")
-    return Message("", headers, body)
+    return replace(message, headers=headers)
 
 
 def _accepts_mtom(request: Request) -> bool:

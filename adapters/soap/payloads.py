@@ -6,19 +6,19 @@ templates. Reading is strict about names and number, so that nothing a caller se
 Raises Rejected ``soap-invalid`` for a payload that does not fit the contract, with the XPath of the misfit.
 """
 
-import binascii
 import copy
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
-import pybase64
 from lxml import etree
 
 from bus import xmlio
 from bus.endpoint import Fetched, Pending
 from bus.errors import Rejected
+from bus.hollow import Hollow
+from bus.octets import Body, Encoded, Octets, collected, decoded
 from bus.organisations import Organisation
 from bus.soap import text
 
@@ -28,7 +28,6 @@ DECLARATION = f'xmlns:x="{NAMESPACE}"'.encode()
 RECEIPT = "{urn:govbus:receipt:v1}Receipt"
 #: Far more than anyone means, far less than int() would take seconds for.
 _NUMBER = re.compile(r"[0-9]{1,18}")
-_WHITE_SPACE = b" \t\r\n"
 
 #: Operation -> its parameters -> whether they must be there. The Body's element is named like the operation.
 OPERATIONS: Mapping[str, Mapping[str, bool]] = {
@@ -51,10 +50,11 @@ def action(operation: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """One request: its operation and its parameters' elements by name."""
+    """One request: its operation and its parameters' elements by name; ``hollow``: what of them stands elsewhere."""
 
     operation: str
     elements: Mapping[str, etree._Element]
+    hollow: Hollow
 
     def text(self, name: str) -> str:
         """A parameter's text, trimmed; "" when it is absent."""
@@ -73,7 +73,7 @@ class Parameters:
         return f"/Envelope/Body/{self.operation}/{name}"
 
 
-def parameters(payload: etree._Element) -> Parameters:
+def parameters(payload: etree._Element, hollow: Hollow) -> Parameters:
     """The request in a SOAP Body's one element."""
     name = etree.QName(payload)
     known = OPERATIONS.get(name.localname) if name.namespace == NAMESPACE else None
@@ -90,7 +90,7 @@ def parameters(payload: etree._Element) -> Parameters:
     for parameter, needed in known.items():
         if needed and parameter not in found:
             raise misfit(f"'{parameter}' is missing", f"/Envelope/Body/{name.localname}")
-    return Parameters(name.localname, found)
+    return Parameters(name.localname, found, hollow)
 
 
 def document_element(element: etree._Element) -> etree._Element:
@@ -100,15 +100,16 @@ def document_element(element: etree._Element) -> etree._Element:
     return element[0]
 
 
-def octets(element: etree._Element, at: str = "/Envelope/Body/SendDocument/Content") -> bytes:
+def octets(element: etree._Element, hollow: Hollow, at: str = "/Envelope/Body/SendDocument/Content") -> Body:
     """The octets of an ``xs:base64Binary`` element; white space within it is allowed."""
     if len(element):
         raise misfit("base64 text holds an element", at)
-    # Nobody's base64 has other characters than ASCII's; "?" is not in its alphabet.
-    encoded = (element.text or "").encode("ascii", "replace").translate(None, _WHITE_SPACE)
+    part = hollow.attached(element)
+    if part is not None:
+        return part
     try:
-        return pybase64.b64decode(encoded, validate=True)
-    except binascii.Error:
+        return collected(decoded(hollow.text(element)))
+    except ValueError:
         raise misfit("the base64 is damaged", at) from None
 
 
@@ -156,9 +157,10 @@ def pending_reply(entries: Iterable[Pending]) -> bytes:
     return _wrapped("GetPendingDocumentIdsResponse", "".join(_record("Id", row) for row in rows).encode())
 
 
-def document_reply(encoded: bytes, digest: str) -> bytes:
-    """A mailbox message: its base64 and its digest."""
-    return _wrapped("GetDocumentResponse", b"<x:Content>" + encoded + b"</x:Content><x:Sha256>" + digest.encode() + b"</x:Sha256>")
+def document_reply(content: Body, digest: str) -> Octets:
+    """A mailbox message: its base64, as an ``Encoded`` piece, and its digest."""
+    before, after = _around("GetDocumentResponse", f"<x:Content>\0</x:Content><x:Sha256>{digest}</x:Sha256>")
+    return Octets(before, Encoded(content), after)
 
 
 def organisations_reply(organisations: Iterable[Organisation]) -> bytes:
@@ -189,14 +191,14 @@ def request(operation: str, **values: str) -> bytes:
 def send_document(message_id: str) -> tuple[bytes, bytes]:
     """What stands before and after the edXML element in a SendDocument request."""
     identity = _element("MessageId", message_id) if message_id else ""
-    before, _, after = _wrapped("SendDocument", f"{identity}<x:Document>\0</x:Document>".encode()).partition(b"\0")
-    return before, after
+    return _around("SendDocument", f"{identity}<x:Document>\0</x:Document>")
 
 
-def send_content(message_id: str, encoded: bytes) -> bytes:
-    """A SendDocument request with the file's base64."""
-    identity = _element("MessageId", message_id).encode() if message_id else b""
-    return _wrapped("SendDocument", b"".join((identity, b"<x:Content>", encoded, b"</x:Content>")))
+def send_content(message_id: str, content: Body) -> Octets:
+    """A SendDocument request with the base64 of a file, as an ``Encoded`` piece."""
+    identity = _element("MessageId", message_id) if message_id else ""
+    before, after = _around("SendDocument", f"{identity}<x:Content>\0</x:Content>")
+    return Octets(before, Encoded(content), after)
 
 
 # --- replies, read by a client ----------------------------------------------------------------------------------------
@@ -230,10 +232,10 @@ def pending(payload: etree._Element) -> list[Pending]:
     ]
 
 
-def fetched(payload: etree._Element, message_id: str, kind: str = "") -> Fetched:
+def fetched(payload: etree._Element, hollow: Hollow, message_id: str, kind: str = "") -> Fetched:
     """The mailbox message in a reply; the caller compares the digest with the octets."""
     content, digest = payload[0], payload[1].text or ""
-    return Fetched(message_id, kind, octets(content, "/Envelope/Body/GetDocumentResponse/Content"), digest)
+    return Fetched(message_id, kind, octets(content, hollow, "/Envelope/Body/GetDocumentResponse/Content"), digest)
 
 
 def organisations(payload: etree._Element) -> list[Organisation]:
@@ -263,6 +265,12 @@ def misfit(detail: str, at: str) -> Rejected:
 def _wrapped(name: str, content: bytes) -> bytes:
     tag = name.encode()
     return b"".join((b"<x:", tag, b" ", DECLARATION, b">", content, b"</x:", tag, b">"))
+
+
+def _around(name: str, content: str) -> tuple[bytes, bytes]:
+    """What stands before and after the NUL in ``content``, wrapped."""
+    before, _, after = _wrapped(name, content.encode()).partition(b"\0")
+    return before, after
 
 
 def _element(name: str, value: str) -> str:

@@ -65,7 +65,7 @@ class Guard:
             # The parts of SOAP with Attachments are outside the Body; MTOM's are inside, by their inlined form.
             raise Rejected("signature-invalid", check="attachments covered (send them by MTOM)")
         keyring = self._site.keyring
-        return wss.verify(envelope.root, self._policy, keyring.identify, self._site.clock(), known=keyring).identity
+        return wss.verify(envelope.root, self._policy, keyring.identify, self._site.clock(), known=keyring, hollow=envelope.hollow).identity
 
     def _by_username(self, envelope: Envelope, _certificate: bytes | None) -> str:
         return username.verify(envelope.root, self._password, self._site.clock(), self._nonces, self._policy)

@@ -4,6 +4,7 @@ Raises what ``bus.vxp.check_reply`` makes of the hub's ErrorCode, and Deferred `
 (HTTP 429 or 5xx, with the hub's Retry-After) or ``partner-error`` (any other status, too large, or not JSON).
 """
 
+import io
 import json
 import ssl
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ import aiohttp
 
 from bus import vxp
 from bus.errors import Deferred
+from bus.octets import Body, joined, streamed
 from bus.offload import offload
 from bus.retry import retry_after
 from bus.site import Clock
@@ -50,17 +52,17 @@ class Client:
         self._clock = clock
         self._session: aiohttp.ClientSession | None = None
 
-    async def send(self, data: bytes, message_type: str, sender: str, receivers: Sequence[str]) -> bytes:
+    async def send(self, data: Body, message_type: str, sender: str, receivers: Sequence[str]) -> bytes:
         """Hand a file to the hub for ``receivers`` (none: the hub reads the To elements); the hub's reply, which holds its DocId."""
         parameters = {
             "servicetype": self.account.service_type,
             "messagetype": message_type,
-            "hash-file": vxp.file_hash(data, self.account.hash_form),
+            "hash-file": await offload(len(data), vxp.file_hash, data, self.account.hash_form),
             "from": sender,
         }
         if receivers:
             parameters["to"] = json.dumps(list(receivers), separators=(",", ":"))
-        reply = await self._post("sendEdoc", parameters, data + vxp.LINE_END, content_type=vxp.FILE)
+        reply = await self._post("sendEdoc", parameters, joined(data, vxp.LINE_END), content_type=vxp.FILE)
         vxp.check_reply(vxp.read_reply(reply, self._name), self._name, receivers)
         return reply
 
@@ -105,7 +107,7 @@ class Client:
         return answer
 
     async def _post(
-        self, operation: str, parameters: Mapping[str, str], body: bytes, *, content_type: str = vxp.JSON, most: int = _MOST_LIST
+        self, operation: str, parameters: Mapping[str, str], body: Body, *, content_type: str = vxp.JSON, most: int = _MOST_LIST
     ) -> bytes:
         signed = {
             "systemid": self.account.system,
@@ -113,10 +115,11 @@ class Client:
             "timestamp": vxp.timestamp(self._clock()),
             "Content-Type": content_type,
         }
-        headers = vxp.signed_headers(signed, self.account.secret)
+        headers = {**vxp.signed_headers(signed, self.account.secret), "Content-Length": str(len(body))}
+        sent = body if isinstance(body, bytes) else streamed(body)
         address = f"{self.account.url.rstrip('/')}/{operation}"
         try:
-            async with self._connected().post(address, data=body, headers=headers, allow_redirects=False) as response:
+            async with self._connected().post(address, data=sent, headers=headers, allow_redirects=False) as response:
                 self._refuse_http_failure(response)
                 return await self._bounded(response, most)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -144,9 +147,9 @@ class Client:
             raise Deferred("partner-error", target=self._name, detail=f"HTTP {status}")
 
     async def _bounded(self, response: aiohttp.ClientResponse, most: int) -> bytes:
-        held = bytearray()
+        held = io.BytesIO()
         async for chunk in response.content.iter_chunked(1 << 16):
-            held += chunk
-            if len(held) > most:
+            held.write(chunk)
+            if held.tell() > most:
                 raise Deferred("partner-error", target=self._name, detail=f"more than {most} bytes")
-        return bytes(held)
+        return held.getvalue()

@@ -4,7 +4,6 @@ Only what the request's signature covers is acted upon. Failures are answered in
 HTTP 200 when the request is at fault, and with HTTP 503 and Retry-After when we are, so that no client takes the latter for final.
 """
 
-import base64
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from bus.edxml.model import VIETNAM
 from bus.endpoint import Bus, Pending, Request, Response
 from bus.errors import BusError, Deferred, Rejected
 from bus.message import KIND, RECEIVERS, SENDER
+from bus.octets import Body
 from bus.offload import offload
 from bus.organisations import well_formed
 from bus.site import Partner, Site
@@ -47,7 +47,7 @@ class Hub:
             return await self._failed(request, error)
         return answer if isinstance(answer, Response) else _json(200, answer)
 
-    async def _answer(self, request: Request) -> bytes | Response:
+    async def _answer(self, request: Request) -> Body | Response:
         if request.refusal is not None:
             raise request.refusal
         operation = self._operation(request)
@@ -125,10 +125,10 @@ class Hub:
     async def _waiting(self, call: vxp.Call) -> Sequence[Pending]:
         return await self._bus.pending(self._partner(call).name, _MOST_LISTED, [_kind(call)])
 
-    async def get_edoc(self, call: vxp.Call, _request: Request) -> bytes:
+    async def get_edoc(self, call: vxp.Call, _request: Request) -> Body:
         """Answer getEdoc: the file as base64. ``filePath``, a folder on the caller's own disk, is of no use here."""
         fetched = await self._bus.fetch(self._partner(call).name, _required(call, "docId"))
-        return await offload(len(fetched.body), lambda: vxp.reply(data=base64.b64encode(fetched.body).decode()))
+        return vxp.file_reply(fetched.body)
 
     async def download_edoc(self, call: vxp.Call, _request: Request) -> Response:
         """Answer downloadEdoc: the file as it is."""
@@ -171,7 +171,7 @@ class Hub:
         return self._site.clock().astimezone(VIETNAM).date()
 
 
-Operation = Callable[[Hub, vxp.Call, Request], Awaitable[bytes | Response]]
+Operation = Callable[[Hub, vxp.Call, Request], Awaitable[Body | Response]]
 
 OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
     ("POST", "sendEdoc"): Hub.send_edoc,
@@ -190,7 +190,7 @@ OPERATIONS: Final[Mapping[tuple[str, str], Operation]] = {
 }
 
 
-def _json(status: int, body: bytes, *headers: tuple[str, str]) -> Response:
+def _json(status: int, body: Body, *headers: tuple[str, str]) -> Response:
     return Response(status, "application/json; charset=utf-8", body, headers)
 
 

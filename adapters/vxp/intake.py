@@ -1,13 +1,14 @@
 """What the door and the poller share: from a file that came over VXP to an accepted message."""
 
-import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from bus import edxml
 from bus.endpoint import Answer, Bus
 from bus.errors import Rejected
 from bus.message import CONTENT_TYPE, KIND_DOCUMENT, KIND_STATUS, SENDER, Message
+from bus.octets import Body
 from bus.offload import offload
 
 #: The protocol's ``messagetype`` and our kind; in the order in which a poller asks for them.
@@ -20,21 +21,22 @@ def no_check(_described: Mapping[str, str]) -> None:
 
 
 async def accept(
-    bus: Bus, endpoint: str, data: bytes, origin: Mapping[str, str], check: Callable[[Mapping[str, str]], None] = no_check
+    bus: Bus, endpoint: str, data: Body, origin: Mapping[str, str], check: Callable[[Mapping[str, str]], None] = no_check
 ) -> Answer:
     """Hand ``data`` to the bus with the headers it describes itself by, under those in ``origin``: what we know beats what it says.
 
     ``check`` may object to what the file says of itself. A Rejected for what is no edXML, or from ``check``, is journalled here.
     """
+    message = Message(id="", headers=origin, body=data)
     try:
-        described = await offload(len(data), _describe, data)
+        described = await offload(len(data), _describe, message)
         check(described)
     except Rejected as error:
-        await bus.refuse(endpoint, origin[SENDER], error, hashlib.sha256(data).hexdigest())
+        await bus.refuse(endpoint, origin[SENDER], error, message.digest)
         raise
     headers = {**described, CONTENT_TYPE: "application/xml", **origin}
-    return await bus.accept(endpoint, Message(id="", headers=headers, body=data))
+    return await bus.accept(endpoint, replace(message, headers=headers))
 
 
-def _describe(data: bytes) -> dict[str, str]:
-    return edxml.describe(edxml.parse(data))
+def _describe(message: Message) -> dict[str, str]:
+    return edxml.describe(message.outline)

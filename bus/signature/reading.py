@@ -8,7 +8,6 @@ Standards: XML Signature 1.1 sections 4 and 6; XML Signature Best Practices (ref
 """
 
 import binascii
-import hashlib
 import hmac
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from lxml import etree
 
+from bus.hollow import Hollow
+from bus.octets import Body, digest
 from bus.signature.profile import (
     CURVES,
     DIGESTS,
@@ -63,9 +64,9 @@ class Reference:
     digest: str
     value: bytes
 
-    def check(self, octets: bytes) -> None:
+    def check(self, octets: Body) -> None:
         """Refuse ``octets`` that do not have this reference's digest."""
-        if not hmac.compare_digest(hashlib.new(self.digest, octets).digest(), self.value):
+        if not hmac.compare_digest(digest(octets, self.digest), self.value):
             raise invalid(f"the digest of {self.uri or 'the document'} differs: the content was changed")
 
 
@@ -112,10 +113,10 @@ def read(element: etree._Element) -> Signature:
     return Signature(element, info, prefixes, method, references, decoded(value), key_info, tuple(objects))
 
 
-def canonical(reference: Reference, element: etree._Element) -> bytes:
-    """The octets of ``element`` that ``reference`` covers, its digest checked."""
+def canonical(reference: Reference, element: etree._Element, hollow: Hollow) -> bytes:
+    """The octets of ``element`` that ``reference`` covers, its digest checked; with the stand-ins of ``hollow`` in them."""
     octets = canonicalize(element, inclusive_prefixes=reference.prefixes)
-    reference.check(octets)
+    reference.check(hollow.parsed(octets))
     return octets
 
 

@@ -7,12 +7,13 @@ costs one hash, one RSA operation and no second parse.
 Standards: XML Signature 1.1 section 4; Exclusive XML Canonicalization 1.0.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import pybase64
 
 from bus.keys import Signer
+from bus.octets import Body
+from bus.octets import digest as octets_digest
 from bus.signature.profile import DS, ENVELOPED, EXC_C14N, SHA256
 
 _REFERENCE = (
@@ -30,9 +31,9 @@ _SIGNATURE = (
 )
 
 
-def reference(uri: str, octets: bytes, *, enveloped: bool = False, type_uri: str = "") -> str:
+def reference(uri: str, octets: Body, *, enveloped: bool = False, type_uri: str = "") -> str:
     """A ds:Reference to canonical ``octets`` by SHA-256; ``uri`` and ``type_uri`` need no escaping, we make them."""
-    digest = encoded(hashlib.sha256(octets).digest())
+    digest = encoded(octets_digest(octets))
     kind = f' Type="{type_uri}"' if type_uri else ""
     return _REFERENCE.format(type=kind, uri=uri, enveloped=_ENVELOPED if enveloped else "", digest=digest)
 

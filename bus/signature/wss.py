@@ -21,7 +21,9 @@ from datetime import datetime, timedelta
 from lxml import etree
 
 from bus.errors import Rejected
+from bus.hollow import Hollow, canonical_form
 from bus.keys import Signer
+from bus.octets import Body, around, chunks
 from bus.signature.profile import BASE64_BINARY, SOAP_ENVELOPES, WSSE, WSU, X509_TOKEN, Verified, invalid
 from bus.signature.reading import canonical, ds, read, resolve
 from bus.signature.times import instant, written
@@ -89,18 +91,19 @@ def sign(envelope: bytes, signer: Signer, now: datetime, *, lifetime: timedelta 
     return etree.tostring(root, encoding="UTF-8").replace(b"<!--security-->", security, 1)
 
 
-def enclose(soap: str, payload: bytes, signer: Signer, now: datetime, *, headers: bytes = b"", canonical: bool = False) -> bytes:
+def enclose(soap: str, payload: Body, signer: Signer, now: datetime, *, headers: bytes = b"", canonical: bool = False) -> Body:
     """A new envelope of that SOAP version's namespace, signed, around ``payload``; ``headers`` come after the Security header.
 
     ``canonical``: ``payload`` is known to be the exclusive C14N of its one element, as a document of its own.
     """
-    identifier = hashlib.sha256(written(now).encode() + payload[:_DISTINCT]).hexdigest()[:32]
-    body = b"".join((_BODY.format(soap=soap, id=identifier).encode(), payload, _BODY_END))
+    beginning = next(chunks(payload), b"")[:_DISTINCT]
+    identifier = hashlib.sha256(b"".join((written(now).encode(), beginning))).hexdigest()[:32]
+    body = around(_BODY.format(soap=soap, id=identifier).encode(), payload, _BODY_END)
     if not canonical or _redeclares(payload, soap):
-        body = canonicalize(parse(body))
+        body = canonicalize(parse(body)) if isinstance(body, bytes) else canonical_form(body)
     security = _security(soap, reference(f"#Body-{identifier}", body), signer, identifier, now, LIFETIME)
     head = _HEAD.format(soap=soap, security=security).encode()
-    return b"".join((head, headers, b"</soap:Header>", body, b"</soap:Envelope>"))
+    return around(b"%b%b</soap:Header>" % (head, headers), body, b"</soap:Envelope>")
 
 
 def verify(
@@ -110,8 +113,11 @@ def verify(
     now: datetime,
     *,
     known: Certificates | None = None,
+    hollow: Hollow | None = None,
 ) -> Verified[str]:
     """What the envelope's signature proved: ``octets`` is the Body, canonical, as signed. ``root`` is from ``xmlio.parse``, unchanged.
+
+    ``hollow`` knows what its stand-ins in ``root`` stand for: the digests are those of the whole, ``octets`` has the stand-ins.
 
     ``identify`` turns a certificate (DER) into a partner or raises Rejected. ``known`` (a Keyring) finds certificates that
     the message only names by issuer and serial number or by subject key identifier; without it such references are refused.
@@ -129,7 +135,8 @@ def verify(
     der = certificate(signed.key_info, security, known)
     identity = identify(der, now)
     signed.check_value(der)
-    octets = {id(target): canonical(one, target) for one, target in zip(signed.references, targets, strict=True)}
+    cut = hollow or Hollow()
+    octets = {id(target): canonical(one, target, cut) for one, target in zip(signed.references, targets, strict=True)}
     return Verified(octets.get(id(parts.body), b""), der, identity, created)
 
 
@@ -237,9 +244,12 @@ def _time(timestamp: etree._Element, name: str) -> datetime | None:
         raise Rejected("timestamp-stale", check=f"{name}: {error}") from None
 
 
-def _redeclares(octets: bytes, soap: str) -> bool:
-    """Whether a declaration that our Body makes may stand in ``octets`` again, where canonical form would leave it out."""
-    return any(f'xmlns:{prefix}="{uri}"'.encode() in octets for prefix, uri in (("soap", soap), ("wsu", WSU)))
+def _redeclares(payload: Body, soap: str) -> bool:
+    """Whether a declaration that our Body makes may stand in ``payload`` again, where canonical form would leave it out."""
+    declarations = [f'xmlns:{prefix}="{uri}"'.encode() for prefix, uri in (("soap", soap), ("wsu", WSU))]
+    # What is no text in memory is base64.
+    texts = [payload] if isinstance(payload, bytes) else [piece for piece in payload.pieces if isinstance(piece, bytes)]
+    return any(declaration in text for declaration in declarations for text in texts)
 
 
 def _security(soap: str, body: str, signer: Signer, identifier: str, now: datetime, lifetime: timedelta) -> str:

@@ -20,6 +20,7 @@ from typing import TypeVar
 from cryptography import x509
 from lxml import etree
 
+from bus.hollow import Hollow
 from bus.keys import Signer
 from bus.signature.profile import DIGESTS, DS, SHA256, SIGNED_PROPERTIES_TYPE, XADES, Verified, algorithm, invalid
 from bus.signature.reading import Reference, Signature, canonical, decoded, ds, expect, resolve
@@ -123,7 +124,7 @@ def _check_references(root: etree._Element, signed: Signature, properties: etree
     for one, target in zip(parts, targets, strict=True):
         if target is properties and one.type != SIGNED_PROPERTIES_TYPE:
             raise invalid("the reference to SignedProperties does not say that it is")
-        canonical(one, target)
+        canonical(one, target, Hollow())
     return whole[0]
 
 

@@ -32,7 +32,7 @@ def build(options: Options, site: Site) -> Step:
 
     def enrich(exchange: Exchange) -> Exchange:
         today = exchange.now.astimezone(VIETNAM).date()
-        tree = exchange.message.own_tree()
+        tree = exchange.message.own_outline()
         try:
             header = frame(tree).message_header
         except Rejected:
@@ -41,7 +41,8 @@ def build(options: Options, site: Site) -> Step:
         named = sum(_name(organ, today, site) for organ in organs)
         if not named:
             return exchange.with_note("enrich nothing")
-        return exchange.with_body(_DECLARATION + etree.tostring(tree, encoding="UTF-8", xml_declaration=False), f"enrich {named} names")
+        body = exchange.message.hollow.parsed(_DECLARATION + etree.tostring(tree, encoding="UTF-8", xml_declaration=False))
+        return exchange.with_body(body, f"enrich {named} names")
 
     return enrich
 

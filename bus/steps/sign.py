@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from bus.exchange import Exchange, Step
+from bus.octets import whole
 from bus.options import KeyName, Model
 from bus.signature import xades, xmldsig
 from bus.site import Site
@@ -28,7 +29,7 @@ def build(options: Options, site: Site) -> Step:
     note = f"sign {options.profile} {signer.name}"
 
     def sign(exchange: Exchange) -> Exchange:
-        body = exchange.message.body
+        body = whole(exchange.message.body)
         signed = xades.sign(body, signer, exchange.now) if options.profile == "xades" else xmldsig.sign_enveloped(body, signer)
         return exchange.with_body(signed, note)
 

@@ -26,6 +26,8 @@ def build(options: Options, site: Site) -> Step:
     def trace(exchange: Exchange) -> Exchange:
         if exchange.message.header(KIND) != KIND_DOCUMENT:
             return exchange
-        return exchange.with_body(edxml.append_trace(exchange.message.body, organisation, exchange.now), f"trace {organisation}")
+        message = exchange.message
+        traced = edxml.append_trace(message.emptied, organisation, exchange.now)
+        return exchange.with_body(message.hollow.filled(traced), f"trace {organisation}")
 
     return trace

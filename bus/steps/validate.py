@@ -37,10 +37,11 @@ def build(options: Options, site: Site) -> Step:
     note = f"validate schemas/{schema} sha256:{library.digest(schema)}"
 
     def validate(exchange: Exchange) -> Exchange:
-        tree = exchange.message.tree
+        message = exchange.message
+        tree = message.outline
         _validate(library, schema, options.normalised_by, tree)
         if options.files:
-            edxml.check_files(tree, schema)
+            edxml.check_files(tree, schema, message.hollow)
         return exchange.with_note(note)
 
     return validate

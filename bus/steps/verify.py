@@ -14,6 +14,7 @@ from pydantic import Field
 from bus.errors import Rejected
 from bus.exchange import Exchange, Step
 from bus.message import SENDER
+from bus.octets import whole
 from bus.options import Model
 from bus.signature import xades, xmldsig
 from bus.site import Site
@@ -33,7 +34,7 @@ def build(options: Options, site: Site) -> Step:
     verify_document = _PROFILES[options.profile]
 
     def verify(exchange: Exchange) -> Exchange:
-        verified = verify_document(exchange.message.body, lambda certificate: site.keyring.identify(certificate, exchange.now))
+        verified = verify_document(whole(exchange.message.body), lambda certificate: site.keyring.identify(certificate, exchange.now))
         sender = exchange.message.header(SENDER)
         if options.by == "sender" and verified.identity != sender:
             raise Rejected("signer-not-sender", signer=verified.identity, partner=sender)

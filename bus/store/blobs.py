@@ -83,7 +83,7 @@ class Files:
             raise Deferred("store-unavailable") from error
 
     def read(self, digest: str, size: int) -> Body:
-        """A large body, which is read as its chunks are. Only its size is checked, its digest by the audit. Raises Rejected 5.3.0 when lost."""
+        """A large body, read when its chunks are. Only its size is checked, its digest by the audit. Raises Rejected 5.3.0 when it is lost."""
         file = _File(self.path(digest), size)
         try:
             there = file.path.stat().st_size

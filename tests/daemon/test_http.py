@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bus import http as edge
+from bus import arriving
 from sandbox.process import BusProcess
 
 
@@ -66,7 +66,7 @@ def test_a_body_over_the_limit_is_a_fault_and_is_not_kept(bus: BusProcess) -> No
     channel.putheader("Transfer-Encoding", "chunked")
     channel.endheaders()
     chunk = b"100000\r\n" + b"x" * 0x100000 + b"\r\n"
-    for _ in range(edge.MOST_BODY // 0x100000 + 2):
+    for _ in range(arriving.MOST_BODY // 0x100000 + 2):
         channel.send(chunk)
     channel.send(b"0\r\n\r\n")
     response = channel.getresponse()

@@ -60,7 +60,7 @@ def test_messages_with_the_same_octets_share_one_tree(site: Site) -> None:
     body = document(UNIT, OFFICE)
     here, there = exchange(body).message, exchange(bytes(bytearray(body))).message
     assert here.tree is there.tree
-    assert len({here.tree, here.own_tree(), there.own_tree(), exchange(body).message.own_tree()}) == 4
+    assert len({here.tree, here.own_outline(), there.own_outline(), exchange(body).message.own_outline()}) == 4
 
 
 def test_transform_does_not_change_the_tree_it_was_given(site: Site) -> None:

@@ -7,17 +7,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from aiohttp import web
-from soap_rig import MINISTRY, ROUTES, Rig, now
+from soap_rig import ROUTES, Rig, build, now
 
-from bus import config, pki
-from bus.engine import Engine
-from bus.evidence import Evidence
+from bus import pki
 from bus.http import tls_context
-from bus.ids import uuid7
-from bus.store import Store
-from sandbox.unit import read_signer
-
-REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -34,27 +27,12 @@ def make_rig(tmp_path_factory: pytest.TempPathFactory, certs: Path) -> Callable[
 
     def make(routes: str = ROUTES, environment: dict[str, str] | None = None, arrange: Callable[[Path], None] | None = None) -> Rig:
         root = tmp_path_factory.mktemp("site")
-        (root / "routes.yaml").write_text(routes, encoding="utf-8")
-        shutil.copytree(REPOSITORY / "schemas", root / "schemas")
-        shutil.copytree(certs, root / "certs")
-        if arrange:
-            arrange(root / "certs")
-        (root / "data").mkdir()
-        loaded = config.load(root, environment={"UNIT_PASSWORD": "bí mật", **(environment or {})}, clock=now)
-        evidence = Evidence(loaded.site.keyring.signer("own/bus"), loaded.site.keyring.own, now)
-        store = Store.open(
-            f"sqlite:///{root / 'data' / 'bus.db'}",
-            seal=evidence.seal,
-            organisation=MINISTRY,
-            clock=now,
-            ids=uuid7(now),
-            chain="test",
-            blobs=root / "data" / "blobs",
-        )
-        engine = Engine(loaded.site, store, loaded.endpoints, loaded.routes, clock=now, ids=uuid7(now))
-        development = root / "certs" / "development"
-        unit, other = (read_signer(development / partner) for partner in ("unit", "other"))
-        return Rig(loaded.site, engine, store, dict(loaded.endpoints), unit, other)
+        if arrange is None:
+            return build(root, certs, routes, environment)
+        own = tmp_path_factory.mktemp("certs") / "certs"
+        shutil.copytree(certs, own)
+        arrange(own)
+        return build(root, own, routes, environment)
 
     return make
 

@@ -1,23 +1,28 @@
 """A real bus in this process: real configuration, keys, store and engine, with its SOAP doors called directly."""
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-
-import pybase64
+from pathlib import Path
 
 from adapters.soap import payloads
-from bus import soap
+from bus import config, soap
 from bus.endpoint import Adapter, Request, Response
 from bus.engine import Engine
+from bus.evidence import Evidence
+from bus.ids import uuid7
 from bus.keys import Signer
+from bus.octets import Body, whole
 from bus.signature import wss
 from bus.site import Site
 from bus.soap import SOAP_11, Version
 from bus.store import Store
+from sandbox.unit import read_signer
 
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 UNIT, OTHER, MINISTRY = "000.00.01.G14", "000.00.00.G18", "000.00.00.G14"
 QCVN = "http://www.mic.gov.vn/TBT/QCVN_102_2016"
 
@@ -95,9 +100,9 @@ class Rig:
         ((path, door),) = self.endpoints[endpoint].doors()
         return await door(Request(method, path, query, headers or {}, body, "https://bus.example:8443", certificate))
 
-    def signed(self, payload: bytes, *, signer: Signer | None = None, version: Version = SOAP_11) -> bytes:
+    def signed(self, payload: Body, *, signer: Signer | None = None, version: Version = SOAP_11) -> bytes:
         """The payload in a signed envelope; the unit signs unless someone else is named."""
-        return wss.sign(soap.envelope(version, payload), signer or self.unit, now())
+        return wss.sign(soap.envelope(version, whole(payload)), signer or self.unit, now())
 
     def read(self, response: Response) -> soap.Envelope:
         """A reply, its signature proved to be the bus's."""
@@ -113,8 +118,31 @@ class Rig:
 
     async def send(self, body: bytes, message_id: str = "") -> soap.Envelope:
         """A document handed in by the unit; the proved reply."""
-        payload = payloads.send_content(message_id, pybase64.b64encode(body))
+        payload = payloads.send_content(message_id, body)
         return self.read(await self.post(self.signed(payload)))
+
+
+def build(root: Path, certs: Path, routes: str = ROUTES, environment: dict[str, str] | None = None) -> Rig:
+    """A bus in the empty directory ``root``, with a copy of ``certs``; not started yet."""
+    (root / "routes.yaml").write_text(routes, encoding="utf-8")
+    shutil.copytree(REPOSITORY / "schemas", root / "schemas")
+    shutil.copytree(certs, root / "certs")
+    (root / "data").mkdir()
+    loaded = config.load(root, environment={"UNIT_PASSWORD": "bí mật", **(environment or {})}, clock=now)
+    evidence = Evidence(loaded.site.keyring.signer("own/bus"), loaded.site.keyring.own, now)
+    store = Store.open(
+        f"sqlite:///{root / 'data' / 'bus.db'}",
+        seal=evidence.seal,
+        organisation=MINISTRY,
+        clock=now,
+        ids=uuid7(now),
+        chain="test",
+        blobs=root / "data" / "blobs",
+    )
+    engine = Engine(loaded.site, store, loaded.endpoints, loaded.routes, clock=now, ids=uuid7(now))
+    development = root / "certs" / "development"
+    unit, other = (read_signer(development / partner) for partner in ("unit", "other"))
+    return Rig(loaded.site, engine, store, dict(loaded.endpoints), unit, other)
 
 
 FAULT = f".//{{{soap.FAULT_NAMESPACE}}}"

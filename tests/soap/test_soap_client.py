@@ -15,6 +15,7 @@ from bus import soap
 from bus.endpoint import Pending, Request
 from bus.errors import BusError, Deferred, Rejected
 from bus.message import Message
+from bus.octets import whole
 from bus.receipt import Status
 from bus.signature import wss
 from bus.soap import SOAP_11, SOAP_12
@@ -64,7 +65,7 @@ def door_of(rig: Rig, endpoint: str = "documents") -> Callable[[web.Request], Aw
         headers = {name.lower(): value for name, value in request.headers.items()}
         response = await door(Request(request.method, path, request.query_string, headers, await request.read(), "https://b"))
         return web.Response(
-            status=response.status, body=response.body, headers={"Content-Type": response.content_type, **dict(response.headers)}
+            status=response.status, body=whole(response.body), headers={"Content-Type": response.content_type, **dict(response.headers)}
         )
 
     return handle

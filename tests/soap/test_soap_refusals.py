@@ -167,7 +167,7 @@ async def test_a_client_certificate_proves_its_partner(rig: Rig) -> None:
 
 async def test_attachments_outside_the_envelope_are_taken_from_a_caller_that_tls_proves(rig: Rig) -> None:
     """TLS covers the whole request: SOAP with Attachments is fine there."""
-    envelope = soap.envelope(SOAP_11, payloads.send_content("swa-1", b"cid:f"))
+    envelope = soap.envelope(SOAP_11, b'<x:SendDocument xmlns:x="urn:govbus:exchange:v1"><x:Content>cid:f</x:Content></x:SendDocument>')
     package = b"--b\r\nContent-Type: text/xml\r\n\r\n%b\r\n--b\r\nContent-ID: <f>\r\n\r\n%b\r\n--b--\r\n" % (envelope, document(90))
     response = await rig.post(package, "several", peer=certificate(rig, "unit"), content_type="multipart/related; boundary=b")
     assert hashlib.sha256(document(90)).hexdigest().encode() in response.body
