@@ -256,15 +256,17 @@ class Engine:
 
     async def _process(self, work: Work) -> None:
         route = self._route(work.delivery.target.removeprefix(ROUTE_PREFIX))
-        routed = await offload(len(work.message.body), self._follow, route, work.message, work.delivery.order_key)
+        routed = await offload(len(work.message.body), self._follow, self._routes, route, work.message, work.delivery.order_key)
         points.reach("lane.processed")
         with self._lanes.at_once(routed.results) as owed:
             works = await self._store.routed(work, owed, routed.taps, routed.history)
         self._report(log.ROUTED, work, outcome="routed", targets=[result.target for result in routed.results])
         self._go_on(owed, works)
 
-    def _follow(self, route: Route, message: Message, order_key: str) -> _Routed:
+    def _follow(self, routes: Mapping[str, Route], route: Route, message: Message, order_key: str) -> _Routed:
         """What ``route`` makes of the message, and at once what the routes it leads to make of it: one transaction for all of them.
+
+        All are of one generation, whatever is reloaded meanwhile.
 
         A route further on that fails must not fail its sisters: its delivery is recorded instead, and has a life of its own.
         """
@@ -272,9 +274,9 @@ class Engine:
         results, taps, history = list[Owed](), dict(exchange.taps), list(exchange.history)
         for target in exchange.to:
             owed = self._owed_to_target(route, exchange.message, target, order_key)
-            following = self._routes.get(target.name.removeprefix(ROUTE_PREFIX)) if target.name.startswith(ROUTE_PREFIX) else None
+            following = routes.get(target.name.removeprefix(ROUTE_PREFIX)) if target.name.startswith(ROUTE_PREFIX) else None
             try:
-                routed = self._follow(following, owed.message, order_key) if following else _Routed([owed], {}, [])
+                routed = self._follow(routes, following, owed.message, order_key) if following else _Routed([owed], {}, [])
             except Exception:  # noqa: BLE001 - judged by _fail, in the attempt at that delivery
                 routed = _Routed([owed], {}, [])
             results += routed.results

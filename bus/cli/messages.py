@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +13,11 @@ import typer
 
 from bus import audit as oracle
 from bus import daemon
-from bus.cli.screen import JsonOption, SiteOption, console, emit, fields, language, say, table
+from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields, language, say, table
 from bus.config import Loaded
 from bus.delivery import State
 from bus.store import Found, Store, Story
+from bus.store.tables import NEVER
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; written into the journal with your name.")]
 Ids = Annotated[list[str], typer.Argument(help="Message ids.")]
@@ -40,28 +41,33 @@ def messages(
     if state and state.upper() not in State.__members__:
         raise typer.BadParameter(f"{state!r} is not a state; known: {', '.join(State)}", param_hint="--state")
     with _opened(site) as (_, store):
-        moment = since.replace(tzinfo=UTC) if since and since.tzinfo is None else since
+        moment = aware(since) if since else None
         _list(store.search(route, partner, state.upper(), key, moment, limit), json)
 
 
 def dead(site: SiteOption = Path(), limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50, json: JsonOption = False) -> None:
-    """List dead letters: messages with a delivery that was given up."""
+    """List dead letters: messages with a delivery that was given up, or is held since a backup was restored."""
     with _opened(site) as (_, store):
-        found = store.search(state=State.DEAD, limit=limit)
-        if json:
-            emit([{**asdict(each), "dead": [d for story in store.show(each.id) for d in _dead(story)]} for each in found])
-            return
-        rows = [
-            [_second(each.accepted), each.id, each.document_id, delivery["target"], delivery["attempt"], _last(delivery)]
-            for each in found
-            for story in store.show(each.id)
-            for delivery in _dead(story)
-        ]
-        table(["accepted", "id", "document", "target", "attempts", "last"], rows)
+        named = dict.fromkeys([*store.held(limit), *(each.id for each in store.search(state=State.DEAD, limit=limit))])
+        found = [(story, _given_up(story)) for each in named for story in store.show(each)]
+    if json:
+        emit([{**story.message, "standing": story.standing, "dead": deliveries} for story, deliveries in found])
+        return
+    rows = [
+        [_whole_second(story.message["accepted"]), *_of(story.message, "id", "document_id"), *_of(each, "target", "attempt"), _last(each)]
+        for story, deliveries in found
+        for each in deliveries
+    ]
+    table(["accepted", "id", "document", "target", "attempts", "last"], rows)
 
 
-def _dead(story: Story) -> list[Any]:
-    return [delivery for delivery in story.deliveries if delivery["state"] == State.DEAD]
+def _given_up(story: Story) -> list[Any]:
+    """Deliveries that only an operator's word moves: dead, or held since a backup was restored."""
+    return [each for each in story.deliveries if each["state"] == State.DEAD or (each["state"] == State.READY and each["due"] == NEVER)]
+
+
+def _whole_second(stamp: str) -> str:
+    return _second(datetime.fromisoformat(stamp))
 
 
 def _last(delivery: Any) -> str:
@@ -161,18 +167,31 @@ def _operate(action: str, ids: Sequence[str], reason: str, site: Path, json: boo
     raise typer.Exit(0 if changed else 1)
 
 
-def audit(site: SiteOption = Path(), json: JsonOption = False) -> None:
+def audit(
+    site: SiteOption = Path(),
+    archive: Annotated[Path | None, typer.Option(help="An archive to prove instead, by itself.", exists=True, dir_okay=False)] = None,
+    json: JsonOption = False,
+) -> None:
     """Prove the store: conservation per route, hash chains, receipts, digests; exit 1 on any break."""
     with _opened(site) as (loaded, store):
-        report = oracle.audit(store, daemon.open_evidence(loaded.site))
+        evidence = daemon.open_evidence(loaded.site)
+        report = oracle.audit_archive(archive, evidence, store) if archive else oracle.audit(store, evidence)
     if json:
         emit({"ok": report.ok, **asdict(report)})
     else:
         for finding in report.findings:
             console.print(finding, style="red", markup=False)
+        for note in report.notes:
+            console.print(note, style="dim", markup=False)
+        for told in report.prunings:
+            console.print(say("cli-audit-pruning", **{name: told.get(name, "") for name in _PRUNING}), markup=False)
         fields(report.counts)
         console.print(say("cli-audit-good" if report.ok else "cli-audit-broken", count=len(report.findings)))
     raise typer.Exit(0 if report.ok else 1)
+
+
+#: What the audit tells of a pruning.
+_PRUNING = ("at", "event", "before", "by", "reason", "messages", "archive")
 
 
 def register(app: typer.Typer) -> None:

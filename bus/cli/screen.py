@@ -3,6 +3,7 @@
 import itertools
 import os
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,11 @@ console = Console(highlight=False, soft_wrap=True)
 
 SiteOption = Annotated[Path, typer.Option("--site", envvar="GOVBUS_SITE", help="Directory with routes.yaml, schemas/ and certs/.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def aware(moment: datetime) -> datetime:
+    """A time as it was typed: UTC, unless it says otherwise."""
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def language() -> str:

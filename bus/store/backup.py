@@ -34,7 +34,7 @@ HELD = "delivery-held"
 
 
 def write(reading: sa.Engine, files: Files, path: Path, site: Mapping[str, Path], said: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Write a backup to ``path``, with the files of ``site`` by their names in it. Returns its manifest's own words. Raises Deferred 4.3.1."""
+    """Write a backup to ``path``, with the files of ``site`` by their names in it. Returns what it says."""
     with tempfile.TemporaryDirectory(prefix=".backup-", dir=path.parent) as directory:
         copy = Path(directory) / DATABASE
         _copy(reading, copy)
@@ -75,7 +75,7 @@ def _contents(copy: Path, files: Files) -> tuple[dict[str, int], list[str]]:
 
 
 def unpack(path: Path, data: Path, site: Path) -> Mapping[str, Any]:
-    """Unpack a backup: the store into ``data``, which must not exist; of the site's files those that ``site`` has not. Returns the manifest.
+    """Unpack a backup: the store into ``data``, which must not exist; of the site's files those that ``site`` lacks. Returns the manifest.
 
     Raises Rejected 5.6.11 for what is no whole backup, and leaves no ``data`` then.
     """
@@ -110,8 +110,3 @@ def hold(tx: Transaction) -> int:
             changed = debts.annotate(tx, row, **held)
         tx.append("held", row.message_id, row.id, {**changed, "was": row.state})
     return len(rows)
-
-
-def restored(tx: Transaction, said: Mapping[str, Any]) -> None:
-    """Journal that this chain goes on from a backup: what it had after this was lost, and receipts in others' hands may name it."""
-    tx.append("restored", "", "", said)

@@ -1,7 +1,8 @@
 """What operators do to deliveries. Each act is journalled with who did it and why."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -22,7 +23,7 @@ def _named(tx: Transaction, ids: Sequence[str], states: Sequence[State]) -> Sequ
 
 
 def resend(tx: Transaction, ids: Sequence[str], by: str, reason: str, lifetime: timedelta) -> list[str]:
-    """Dead deliveries, and those held since a backup, owe again, for ``lifetime`` from now. Attempts go on counting: the fence never goes back."""
+    """Dead deliveries, and those held since a restore, owe again for ``lifetime``. Attempts go on counting: the fence never goes back."""
     rows = [row for row in _named(tx, ids, [State.DEAD, State.READY]) if row.state == State.DEAD or row.due == NEVER]
     for row in rows:
         to = State.WAITING if row.owner else State.READY
@@ -56,3 +57,8 @@ def _cancel(tx: Transaction, row: Row, by: str, reason: str) -> None:
         tx.append("cancelled", row.message_id, row.id, detail)
     else:
         issuing.issue(tx, debts.subject_of(tx, row.message_id), said, detail)
+
+
+def note(tx: Transaction, event: str, said: Mapping[str, Any]) -> None:
+    """Journal an act on the store as a whole: ``restored`` says that this chain goes on from a backup, and what it had beyond is lost."""
+    tx.append(event, "", "", said)

@@ -93,14 +93,12 @@ class Readers:
         """Signed receipts of a message this partner sent, and of one in its mailbox, oldest first."""
         by_sender = sa.and_(messages.c.sender == partner, messages.c.public_id == public_id)
         by_owner = sa.and_(deliveries.c.owner == partner, deliveries.c.public_id == public_id, sa.text(OWNED))
-        of_message, of_delivery = receipts.c.message_id == messages.c.id, receipts.c.delivery_id == deliveries.c.id
-        # A union, and each receipt found from its message: PostgreSQL reads a table where it is given an "or" of two ways.
-        found = sa.union(
-            sa.select(receipts.c.id).join(messages, of_message).where(by_sender),
-            sa.select(receipts.c.id).join(deliveries, sa.and_(of_delivery, deliveries.c.message_id == receipts.c.message_id)).where(by_owner),
-        ).subquery()
-        query = _oldest_first(sa.select(receipts.c.xml).join(found, found.c.id == receipts.c.id))
-        return [bytes(row.xml) for row in self._rows(query)]
+        of_delivery = sa.and_(receipts.c.message_id == deliveries.c.message_id, receipts.c.delivery_id == deliveries.c.id)
+        # Asked one by one: where two ways are joined by "or", PostgreSQL reads the whole table.
+        sent = self._rows(sa.select(receipts).join(messages, receipts.c.message_id == messages.c.id).where(by_sender))
+        lying = self._rows(sa.select(receipts).join(deliveries, of_delivery).where(by_owner))
+        found = {row.id: row for row in (*sent, *lying)}
+        return [bytes(row.xml) for row in sorted(found.values(), key=lambda row: (row.at, row.delivery_id != "", row.id))]
 
     def receipts_of(self, message_id: str) -> list[bytes]:
         """Every signed receipt of a message, by any of its ids, oldest first."""
@@ -133,6 +131,11 @@ class Readers:
             receipts=about(receipts, receipts.c.at),
             journal=about(journal, journal.c.at, journal.c.chain, journal.c.seq),
         )
+
+    def archived(self, public_id: str, digest: str) -> bool:
+        """Whether a message that its sender knows by this id, with this content, was pruned."""
+        keys = tombstones.c.sender_key.in_([public_id, f"sha256:{digest}"])
+        return bool(self._rows(sa.select(tombstones.c.message_id).where(keys, tombstones.c.digest == digest).limit(1)))
 
     def held(self, limit: int) -> list[str]:
         """Ids of messages with deliveries that are held since a backup was restored, oldest first."""

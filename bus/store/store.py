@@ -240,10 +240,6 @@ class Store:
             held += some
         return held
 
-    async def restored(self, said: Mapping[str, Any]) -> None:
-        """Journal that this chain goes on from a backup."""
-        await self._write(partial(backup.restored, said=said))
-
     def chains(self) -> list[str]:
         """Every journal chain there is."""
         with self.snapshot() as snapshot:
@@ -252,6 +248,14 @@ class Store:
     def held(self, limit: int) -> list[str]:
         """Ids of messages with deliveries that are held since a backup was restored."""
         return self._read.held(limit)
+
+    def archived(self, public_id: str, digest: str) -> bool:
+        """Whether a message that its sender knows by this id, with this content, was pruned."""
+        return self._read.archived(public_id, digest)
+
+    async def note(self, event: str, said: Mapping[str, Any]) -> None:
+        """Journal what an operator did to the store as a whole."""
+        await self._write(partial(operating.note, event=event, said=said))
 
     # --- readers: synchronous and short -------------------------------------------------------------------------------
 
