@@ -4,8 +4,8 @@ Reading order
     ``tables``       what is kept, column by column          ``dialect``      what differs between databases
     ``writer``       group commit: one thread, one fsync     ``transaction``  what units ask and write; the chain's end
     ``debts``        how a delivery begins and changes       ``issuing``      how a receipt is written
-    ``accepting`` ``working`` ``mailbox`` ``operating``      the units of work: each change of state is one function
-    ``blobs``        octets by digest                        ``standing`` ``readers``   questions
+    ``accepting`` ``working`` ``mailbox`` ``operating`` ``deadlines``      the units of work: each change of state is one function
+    ``blobs``        octets by digest                        ``standing`` ``readers`` ``searching``   questions
     ``store``        all of it behind one class
 
 Words: a *unit* is one change of state, a function of a Transaction; a *debt* is a delivery that is owed; a *chain* is the journal of one
@@ -14,8 +14,9 @@ writer; a message's *standing* is where the worst of its deliveries is.
 
 from bus.store.deadlines import Missed, Term
 from bus.store.model import LostClaim, Owed, Work
-from bus.store.readers import Found, Gauge, Story
+from bus.store.readers import Gauge, Story
+from bus.store.searching import Found, Hits
 from bus.store.standing import Standing
 from bus.store.store import Store
 
-__all__ = ["Found", "Gauge", "LostClaim", "Missed", "Owed", "Standing", "Store", "Story", "Term", "Work"]
+__all__ = ["Found", "Gauge", "Hits", "LostClaim", "Missed", "Owed", "Standing", "Store", "Story", "Term", "Work"]
