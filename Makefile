@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything happens in .venv and in throw-away directories.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint bench simulate lock clean
 
 .venv/installed: requirements.lock setup.cfg setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "govbus needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
@@ -23,6 +23,9 @@ lint: .venv/installed
 
 bench: .venv/installed  ## figures as JSON: the floor, the bus, and their ratio in one run
 	$(BIN)/python -m bench
+
+simulate: .venv/installed  ## the bus in a world drawn from seeds: SEEDS=10000; SEED=123 tells one; PLANT=… plants a bug first
+	$(BIN)/python tests/simulation/simulate.py $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),10000)) $(if $(PLANT),--plant $(PLANT))
 
 lock:  ## after a change of setup.cfg: pin and hash every package for all supported Pythons
 	$(BIN)/python -m pip install --quiet uv
