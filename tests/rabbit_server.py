@@ -29,10 +29,10 @@ def programs() -> Path | None:
 
 
 class RabbitServer:
-    """One node; ``with RabbitServer(...)`` starts it and takes everything away again."""
+    """One node; ``with RabbitServer(...)`` starts it and takes everything away again. ``certs``: holds its tls.crt, tls.key and ca.crt."""
 
-    def __init__(self, binaries: Path) -> None:
-        self.port, self._names_port, self._peers_port = free_port(), free_port(), free_port()
+    def __init__(self, binaries: Path, certs: Path) -> None:
+        self.port, self.tls_port, self._names_port, self._peers_port = free_port(), free_port(), free_port(), free_port()
         self._binaries = binaries
         self._root = Path(tempfile.mkdtemp(prefix="govbus-rabbit-"))
         self._node = f"govbus-{self.port}@localhost"
@@ -42,6 +42,10 @@ class RabbitServer:
         (self._root / "rabbitmq-env.conf").touch()
         (self._root / "rabbitmq.conf").write_text(
             f"listeners.tcp.1 = 127.0.0.1:{self.port}\n"
+            f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
+            f"ssl_options.cacertfile = {certs / 'ca.crt'}\n"
+            f"ssl_options.certfile = {certs / 'tls.crt'}\n"
+            f"ssl_options.keyfile = {certs / 'tls.key'}\n"
             f"max_message_size = {MAX_MESSAGE_SIZE}\n"
             # Of a test machine's disk and memory nothing is known; the alarms are raised on purpose.
             "disk_free_limit.absolute = 1MB\n"

@@ -3,23 +3,34 @@
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from rabbit_line import Line
 from rabbit_server import RabbitServer, programs
 
+from bus import pki
 from bus.amqp import Broker, Publisher
 
 
 @pytest.fixture(scope="session")
-def rabbit() -> Iterator[RabbitServer]:
+def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One development PKI for the broker and all the sites."""
+    directory = tmp_path_factory.mktemp("pki") / "certs"
+    pki.development(directory, organisation_name="Bộ thử nghiệm", partners={}, now=datetime.now(UTC), key_type="ec-p256")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def rabbit(certs: Path) -> Iterator[RabbitServer]:
     """A RabbitMQ of the tests' own. Without its programs the test is skipped; in CI they must be there."""
     binaries = programs()
     if binaries is None and os.environ.get("CI") == "true":
         pytest.fail("RabbitMQ is not installed; .ci/run installs it")
     if binaries is None:
         pytest.skip("RabbitMQ is not installed (package rabbitmq-server)")
-    with RabbitServer(binaries) as server:
+    with RabbitServer(binaries, certs / "own") as server:
         yield server
 
 

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import amqp
 import pytest
-from amqp_bus import AmqpBus, eventually, letter, load, now, running
+from amqp_bus import AmqpBus, eventually, letter, load, running
 from lxml import etree
 from rabbit_hands import awaited, got, put, waiting
 from rabbit_server import MAX_MESSAGE_SIZE, RabbitServer
 
 from adapters.amqp import Adapter
-from bus import pki
 from bus.config import Loaded
 from bus.endpoint import Answer, Bus
 from bus.engine import Engine
@@ -22,14 +22,6 @@ from bus.message import Message
 from sandbox import documents
 
 Site = Callable[..., Loaded]
-
-
-@pytest.fixture(scope="session")
-def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One development PKI for all the sites: queues are proved by their credentials, only the receipts need a key."""
-    directory = tmp_path_factory.mktemp("pki") / "certs"
-    pki.development(directory, organisation_name="Bộ thử nghiệm", partners={}, now=now(), key_type="ec-p256")
-    return directory
 
 
 @pytest.fixture
@@ -61,8 +53,6 @@ def exists(rabbit: RabbitServer, queue: str) -> bool:
 
 def rabbit_queues(rabbit: RabbitServer, queue: str) -> set[str]:
     """The queue, if it is there."""
-    import amqp
-
     with rabbit.connect() as connection:
         try:
             connection.channel().queue_declare(queue, passive=True)

@@ -1,13 +1,20 @@
 """The publisher: it says "done" for what is in a queue, and the truth about everything else, whatever the broker and the line do."""
 
+import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from rabbit_hands import got, until, waiting
 from rabbit_line import Line
 from rabbit_server import MAX_MESSAGE_SIZE, RabbitServer
 
-from bus.amqp import Broker, Letter, Publisher, check_url
+from bus.amqp import Broker, Consumer, Letter, Publisher, Received, check_url
 from bus.errors import Deferred, Rejected
 
 Publishers = Callable[[Broker], Publisher]
@@ -126,6 +133,40 @@ def test_wrong_credentials_are_called_that_and_not_shown(rabbit: RabbitServer) -
     assert isinstance(failure, Deferred)
     assert failure.code == "4.7.0"
     assert "sesame" not in f"{failure} {failure.reason('vi')} {failure!r} {broker!r}"
+
+
+def test_over_tls_the_brokers_certificate_is_checked(rabbit: RabbitServer, queue: str, publisher: Publishers, certs: Path) -> None:
+    """With the partner's authority messages go out and come in; with another's, or the system's, there is no connection."""
+    url = rabbit.url().replace("amqp:", "amqps:").replace(str(rabbit.port), str(rabbit.tls_port))
+    authority = ssl.PEM_cert_to_DER_cert((certs / "own" / "ca.crt").read_text())
+    office = Broker(url, "office", [authority])
+    taken: list[bytes] = []
+
+    def take(received: Received) -> None:
+        taken.append(received.body)
+        received.settle(True)
+
+    consumer = Consumer(office, declare=lambda _link: queue, prefetch=10, take=take, noted=lambda _error: None)
+    bodies = [bytes([number]) * size for number, size in enumerate((1, 70_000, 200_000, 5))]
+    for body in bodies:
+        publisher(office).publish(Letter(body, "", queue)).result(20)
+    until(lambda: len(taken) == len(bodies))
+    consumer.stop()
+    assert (taken, waiting(rabbit, queue)) == (bodies, 0)
+    for anchors in ((), [_stranger()]):
+        failure = publisher(Broker(url, "office", anchors)).publish(Letter(b"x", "", queue)).exception(20)
+        assert isinstance(failure, Deferred)
+        assert "certificate verify failed" in str(failure)
+
+
+def _stranger() -> bytes:
+    """An authority that has certified nothing here."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "CA of nobody")])
+    day = timedelta(days=1)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, datetime.now(UTC) - day, datetime.now(UTC) + day)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
 def test_several_nodes_of_a_cluster_are_tried_in_turn(rabbit: RabbitServer, queue: str, publisher: Publishers) -> None:

@@ -1,28 +1,18 @@
 """What a daemon is among several: its name, its chains, its lease; and that two can never believe they are the same one."""
 
-import os
 import re
-import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from servers import PostgresServer
+from second_daemon import govbus_run
 
 from bus.errors import ConfigurationError
 from bus.node import Node
 from sandbox.process import BusProcess
 
 Start = Callable[..., BusProcess]
-
-
-def govbus_run(site: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """A second daemon, which must end by itself."""
-    command = [sys.executable, "-m", "bus", "run", "--site", str(site), "--port", "0"]
-    return subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_fault_08_a_second_daemon_on_an_embedded_site_refuses(make_site: Callable[..., Path], start: Start) -> None:
@@ -35,19 +25,6 @@ def test_fault_08_a_second_daemon_on_an_embedded_site_refuses(make_site: Callabl
     assert not first.died
     first.kill()
     assert start(site).url
-
-
-def test_fault_08_two_nodes_of_one_store_need_two_names(make_site: Callable[..., Path], start: Start, postgres: PostgresServer) -> None:
-    """A copy of the site on another machine, started under the same name, refuses before it takes anything in; under its own it runs."""
-    site = make_site("one")
-    copy = shutil.copytree(site, site.parent / "copy")
-    shared = {"GOVBUS_STORE": postgres.url(postgres.create()), "GOVBUS_NODE": "one"}
-    first = start(site, environment=shared)
-    second = govbus_run(copy, shared)
-    assert second.returncode != 0
-    assert "'one'" in second.stdout + second.stderr
-    assert not first.died
-    assert start(copy, environment={**shared, "GOVBUS_NODE": "two"}).url
 
 
 def test_a_node_has_sensible_defaults() -> None:

@@ -1,7 +1,9 @@
 """Two nodes of the ministry's bus on one PostgreSQL, woken through RabbitMQ: whichever of the three is killed, nothing is lost."""
 
 import asyncio
+import re
 import shutil
+import ssl
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 from rabbit_hands import until
 from rabbit_server import RabbitServer
+from second_daemon import govbus_run
 from servers import PostgresServer
 
 from bus import audit, daemon
@@ -48,24 +51,23 @@ class Ministry:
 
     def figure(self, node: BusProcess, name: str) -> float:
         """One of a node's metrics."""
-        import ssl
-
         context = ssl.create_default_context(cafile=str(self.made.authority))
         with urllib.request.urlopen(f"{node.url}/metrics", timeout=10, context=context) as reply:
             lines = reply.read().decode().splitlines()
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name))
 
 
-@pytest.fixture
-def ministry(postgres: PostgresServer, rabbit: RabbitServer, tmp_path: Path) -> Iterator[Ministry]:
+@pytest.fixture(scope="module")
+def ministry(postgres: PostgresServer, rabbit: RabbitServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ministry]:
     """Everything running. The lane to the agency is narrow, so that one node alone cannot keep up."""
-    made = sites.create(tmp_path, datetime.now(UTC))
+    directory = tmp_path_factory.mktemp("sites")
+    made = sites.create(directory, datetime.now(UTC))
     routes = made.ministry / "routes.yaml"
     text = routes.read_text(encoding="utf-8")
     narrow = text.replace("soap: {url: env:AGENCY_URL,", "soap: {url: env:AGENCY_URL, width: 1,")
     assert narrow != text
     routes.write_text(narrow.replace("retry: {first: 30s", "retry: {first: 1s"), encoding="utf-8")
-    second = shutil.copytree(made.ministry, tmp_path / "second")
+    second = shutil.copytree(made.ministry, directory / "second")
     store = postgres.url(postgres.create())
     shared = {"GOVBUS_STORE": store, "GOVBUS_BROKER": rabbit.url(), "GOVBUS_LEASE": LEASE}
     agency = BusProcess(made.agency, port=made.ports["agency"])
@@ -107,6 +109,15 @@ async def arrivals(desk: Unit, count: int) -> list[str]:
                     await desk.confirm(entry.message_id)
             await asyncio.sleep(0.05)
     return found
+
+
+def test_fault_08_two_nodes_of_one_store_need_two_names(ministry: Ministry, tmp_path: Path) -> None:
+    """A copy of the site, as on another machine, started under a name that is taken: it refuses and says why; the first goes on."""
+    copy = shutil.copytree(ministry.made.ministry, tmp_path / "copy")
+    third = govbus_run(copy, {"GOVBUS_STORE": ministry.store, "GOVBUS_NODE": "one"})
+    assert third.returncode != 0
+    assert "another node writes journal chain 'one'" in re.sub(r"\s+", " ", third.stdout + third.stderr)
+    assert not ministry.one.died
 
 
 async def test_two_nodes_one_killed_and_the_broker_killed_under_load(rabbit: RabbitServer, ministry: Ministry) -> None:

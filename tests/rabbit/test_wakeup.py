@@ -1,8 +1,10 @@
 """Wake-ups between nodes: heard by all others, never in anybody's way, and nothing but latency when they are lost."""
 
 import asyncio
+import re
 import threading
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 from rabbit_hands import got, put, waiting
@@ -184,6 +186,20 @@ async def test_what_others_put_into_the_queue_harms_nobody(rabbit: RabbitServer,
     one.tell("agency")
     await ear.until("agency")
     assert await asyncio.to_thread(waiting, rabbit, f"govbus.{name}.nudges.two") == 0
+
+
+async def test_the_rights_that_the_documentation_grants_are_enough(rabbit: RabbitServer, join: Join, name: str, repository: Path) -> None:
+    """A user with the permissions of docs/scale-out.md, and no others, declares, tells and hears."""
+    granted = re.search(r"set_permissions -p govbus govbus '(.+)' '(.+)' '(.+)'", (repository / "docs" / "scale-out.md").read_text())
+    assert granted
+    await asyncio.to_thread(rabbit.control, "add_user", name, "secret")
+    await asyncio.to_thread(rabbit.control, "set_permissions", "-p", "/", name, *granted.groups())
+    url = f"amqp://{name}:secret@127.0.0.1:{rabbit.port}/"
+    (one, _), (two, ear) = join("one", url=url), join("two", url=url)
+    await listening(one, two)
+    one.tell("agency")
+    await ear.until("agency")
+    assert one.unwell() == {}
 
 
 async def test_fault_19_a_restarted_broker_is_found_again(rabbit: RabbitServer, join: Join) -> None:
