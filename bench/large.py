@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from bus.edxml import write_document
+from bus.errors import Deferred
 from sandbox import documents, sites
 from sandbox.process import BusProcess
 from sandbox.unit import Unit
@@ -108,12 +109,70 @@ def _status(pid: int, name: str) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
 
 
-def measure(ways: Sequence[Way] = WAYS, sizes: Sequence[int] = SIZES) -> dict[str, Any]:
-    """By size in MB and by way: seconds from sending to the last receipt, peak growth in MB, and growth as a multiple of the size."""
+async def crowd(places: sites.Sites, ministry: BusProcess, bodies: Sequence[bytes]) -> dict[str, Any]:
+    """Hand all ``bodies`` in at once; how many were taken, how many put off (4.3.2), and how much the process grew meanwhile."""
+    held = start_measuring(ministry.pid)
+    began = time.monotonic()
+
+    async def one(number: int, body: bytes) -> str:
+        try:
+            async with connect(places, ministry, "telecom-authority", _SENDER.code) as sender:
+                await sender.send(body, f"crowd-{number}", mtom=True)
+        except Deferred as error:
+            return error.reason("en")
+        return "taken"
+
+    said = await asyncio.gather(*(one(number, body) for number, body in enumerate(bodies)))
+    return {
+        "documents": len(bodies),
+        "mb": round(sum(map(len, bodies)) / MEGABYTE),
+        "taken": said.count("taken"),
+        "put_off": len(said) - said.count("taken"),
+        "seconds": round(time.monotonic() - began, 1),
+        "growth_mb": round(growth(ministry.pid, held) / MEGABYTE, 1),
+    }
+
+
+async def flat(places: sites.Sites, ministry: BusProcess, messages: int) -> dict[str, Any]:
+    """After ``messages`` small documents, sent, fetched and confirmed: by how much the process and its open files have grown."""
+    body = documents.make(size=5_000, seed=53, receivers=(_MAILBOX,))
+    async with (
+        connect(places, ministry, "telecom-authority", _SENDER.code) as sender,
+        connect(places, ministry, "digital-agency", _MAILBOX.code) as reader,
+    ):
+
+        async def batch(begin: int, end: int) -> None:
+            for number in range(begin, end):
+                name = f"flat-{number}"
+                # Every document is another one, or its receipt would be the first one's.
+                await sender.send(body.replace(b"</edXML:Subject>", f" {number}</edXML:Subject>".encode(), 1), name)
+                await reader.fetch(name)
+                await reader.confirm(name)
+
+        await batch(0, messages // 2)
+        held, files = start_measuring(ministry.pid), _files(ministry.pid)
+        await batch(messages // 2, messages)
+        return {
+            "messages": messages - messages // 2,
+            "growth_mb": round(growth(ministry.pid, held) / MEGABYTE, 1),
+            "more_files": _files(ministry.pid) - files,
+        }
+
+
+def _files(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def measure(ways: Sequence[Way] = WAYS, sizes: Sequence[int] = SIZES, *, many: int = 10, messages: int = 2_000) -> dict[str, Any]:
+    """By size in MB and by way: seconds from sending to the last receipt, peak growth in MB, and growth as a multiple of the size.
+
+    Under ``together``: ``many`` documents of 50 MB at once (``crowd``); under ``small``: ``messages`` of 5 kB (``flat``).
+    """
     figures: dict[str, Any] = {}
     with TemporaryDirectory(prefix="govbus-large-") as directory, running(Path(directory)) as (places, ministry):
         warm = document(2 * MEGABYTE, 1, _MAILBOX)
         asyncio.run(passed(places, ministry, WAYS[0], warm, 1))
+        figures["small"] = asyncio.run(flat(places, ministry, messages))
         number = 1
         for size in sizes:
             for way in ways:
@@ -127,4 +186,6 @@ def measure(ways: Sequence[Way] = WAYS, sizes: Sequence[int] = SIZES) -> dict[st
                     "growth_mb": round(grown / MEGABYTE, 1),
                     "growth_ratio": round(grown / len(body), 2),
                 }
+        bodies = [document(50 * MEGABYTE, 1000 + each, _MAILBOX) for each in range(many)]
+        figures["together"] = asyncio.run(crowd(places, ministry, bodies))
     return figures

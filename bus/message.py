@@ -93,6 +93,16 @@ class Message:
         """SHA-256 of the body, lower-case hex."""
         return digest(self.body).hex()
 
+    def moved(self, body: Body) -> "Message":
+        """The same message, its octets in another place."""
+        return self._knowing(replace(self, body=body))
+
+    def _knowing(self, same: "Message") -> "Message":
+        """``same``, which has the same octets, with the digest that was worked out already."""
+        if "digest" in self.__dict__:
+            same.__dict__["digest"] = self.digest
+        return same
+
     def header(self, name: str) -> str:
         """The header's value, or ""."""
         return self.headers.get(name, "")
@@ -103,4 +113,4 @@ class Message:
 
     def with_headers(self, **values: str) -> "Message":
         """The same message with some headers set; ``_`` in a keyword stands for ``-``."""
-        return replace(self, headers={**self.headers, **{name.replace("_", "-"): value for name, value in values.items()}})
+        return self._knowing(replace(self, headers={**self.headers, **{name.replace("_", "-"): value for name, value in values.items()}}))

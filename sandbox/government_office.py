@@ -12,6 +12,7 @@ from typing import Self
 from adapters.vxp import Account, Client
 from bus import edxml
 from bus.edxml.model import STATUS_CODES, VIETNAM, Organ, ResponseFor, StaffInfo, StatusHeader, StatusMessage
+from bus.octets import whole
 from bus.site import Clock
 
 CODE = "000.00.00.G22"
@@ -65,7 +66,7 @@ class Desk:
         """What waits now, documents first, each fetched when its turn comes and still unconfirmed."""
         for kind in (DOCUMENTS, STATUSES):
             for doc_id in await self._client.received(kind):
-                yield Letter(doc_id, kind, await self._client.fetch(doc_id))
+                yield Letter(doc_id, kind, whole(await self._client.fetch(doc_id)))
 
     async def confirm(self, letter: Letter) -> None:
         """It is safe with us: the hub takes it off the list."""

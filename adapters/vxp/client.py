@@ -71,10 +71,10 @@ class Client:
         answer = await self._ask("getReceivedEdocList", self._kind(message_type))
         return vxp.document_ids(answer, self._name)
 
-    async def fetch(self, doc_id: str) -> bytes:
+    async def fetch(self, doc_id: str) -> Body:
         """The file with that docId."""
-        answer = await self._ask("getEdoc", {"docId": doc_id}, b"{}", most=_MOST_FILE)
-        return await offload(len(answer.get("data") or ""), vxp.document, answer, self._name)
+        reply = await self._post("getEdoc", {"docId": doc_id}, b"{}", most=_MOST_FILE)
+        return await offload(len(reply), vxp.document, reply, self._name)
 
     async def update_status(self, doc_id: str, status: str, description: str = "") -> None:
         """Tell the hub what became of a file: processing, done or fail. Done and fail end its stay in the list."""

@@ -17,6 +17,7 @@ from bus import points
 from bus.endpoint import Bus
 from bus.errors import BusError, Deferred, Rejected
 from bus.message import SENDER, SENDER_MESSAGE_ID, TRANSPORT_ID
+from bus.octets import Body
 
 #: Files held in memory at once.
 _AT_A_TIME: Final = 4
@@ -70,7 +71,7 @@ class Poller:
         await asyncio.gather(*(self._report(doc_id, outcome) for doc_id, outcome in zip(doc_ids, outcomes, strict=True)))
         points.reach("poller.reported")
 
-    async def _fetch(self, doc_id: str) -> bytes | BusError | None:
+    async def _fetch(self, doc_id: str) -> Body | BusError | None:
         """The file, or why not; None for one that is on disk here already, and whose confirmation must have got lost."""
         try:
             return None if await self._bus.known(self._endpoint, doc_id) else await self._client.fetch(doc_id)
@@ -80,9 +81,9 @@ class Poller:
         except Deferred as error:
             return error
 
-    async def _settle(self, doc_id: str, fetched: bytes | BusError | None) -> BusError | None:
+    async def _settle(self, doc_id: str, fetched: Body | BusError | None) -> BusError | None:
         """Hand a fetched file to the bus. None: it is on disk here. Otherwise why it is not."""
-        if not isinstance(fetched, bytes):
+        if fetched is None or isinstance(fetched, BusError):
             return fetched
         try:
             origin = {SENDER: self._partner, SENDER_MESSAGE_ID: doc_id, TRANSPORT_ID: doc_id}

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from bus import points
 from bus.errors import Deferred, Rejected
-from bus.octets import CHUNK, Body, chunks, joined, whole
+from bus.octets import CHUNK, SMALL, Body, Octets, chunks, joined, whole
 from bus.store import dialect
 from bus.store.tables import blobs
 from bus.store.transaction import Transaction, Turn
@@ -36,8 +36,11 @@ def keep(tx: Transaction, digest: str, body: Body) -> None:
 class Shelf(Protocol):
     """Where large bodies are: files beside an embedded store (``Files``), rows in a shared one (``parts.Parts``)."""
 
-    async def keep(self, digest: str, body: Body) -> None:
-        """Have a large body kept for good when this returns; a small one is not its business. Raises Deferred 4.3.1."""
+    async def keep(self, digest: str, body: Body) -> Body:
+        """Have a large body kept for good when this returns; a small one is not its business. Raises Deferred 4.3.1.
+
+        Gives the body to go on with: where it can be read from what was kept, the memory it came in can go.
+        """
 
     def read(self, digest: str, size: int) -> Body:
         """A large body. Only its size is checked here, its digest by the audit. Raises Rejected 5.3.0 when it is lost, Deferred 4.3.1."""
@@ -65,10 +68,11 @@ class Files:
         """Where the body with this digest lies."""
         return self.root / digest[:2] / digest
 
-    async def keep(self, digest: str, body: Body) -> None:
+    async def keep(self, digest: str, body: Body) -> Body:
         """Have a large body on disk when this returns, without holding up the event loop. Raises Deferred 4.3.1."""
         if len(body) > IN_ROW:
             await asyncio.to_thread(self._write, digest, body)
+        return Octets(_File(self.path(digest), len(body))) if len(body) > SMALL else body
 
     def _write(self, digest: str, body: Body) -> None:
         path = self.path(digest)
@@ -83,7 +87,7 @@ class Files:
             raise Deferred("store-unavailable") from error
 
     def read(self, digest: str, size: int) -> Body:
-        """A large body, read when its chunks are. Only its size is checked, its digest by the audit. Raises Rejected 5.3.0 when it is lost."""
+        """A large body, read when its chunks are. Its size is checked, its digest by the audit alone. Raises Rejected 5.3.0 when lost."""
         file = _File(self.path(digest), size)
         try:
             there = file.path.stat().st_size

@@ -35,10 +35,11 @@ class Parts:
 
     engine: sa.Engine
 
-    async def keep(self, digest: str, body: Body) -> None:
+    async def keep(self, digest: str, body: Body) -> Body:
         """Have a large body in the database when this returns, without holding up the event loop. Raises Deferred 4.3.1."""
         if len(body) > IN_ROW:
             await asyncio.to_thread(self._write, digest, body)
+        return body
 
     def _write(self, digest: str, body: Body) -> None:
         with dialect.availability():

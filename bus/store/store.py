@@ -7,6 +7,7 @@ stands; nothing else that is not a bug.
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -97,9 +98,13 @@ class Store:
 
     async def accept(self, message: Message, *owed: Owed, receipts_to: str = "") -> Accepted:
         """Take responsibility: message, debts, receipt ACCEPTED. The same again gives the first receipt. Raises Rejected 5.6.9."""
-        for body in {each.digest: each for each in (message, *(each.message for each in owed))}.values():
-            await self._files.keep(body.digest, body.body)
-        return await self._write(partial(accepting.accept, message=message, owed=owed, receipts_to=receipts_to))
+        message = await self._shelved(message)
+        shelved = [replace(each, message=await self._shelved(each.message)) if _large(each.message) else each for each in owed]
+        return await self._write(partial(accepting.accept, message=message, owed=shelved, receipts_to=receipts_to))
+
+    async def _shelved(self, message: Message) -> Message:
+        """The message with a large body kept for good, and read from where it is kept from now on."""
+        return message.moved(await self._files.keep(message.digest, message.body)) if _large(message) else message
 
     async def refuse(self, *, endpoint: str, partner: str, code: str, reasons: Mapping[str, str], digest: str, message_id: str) -> None:
         """Journal a refusal; ``message_id`` is its reference."""
@@ -138,11 +143,10 @@ class Store:
         """A route has decided: its delivery is DONE and ``results`` are owed; gives those claimed at once. Raises LostClaim, ValueError."""
         if not results:
             raise ValueError("a route must owe its message to somebody, or reject it")
-        digests = [result.message.digest for result in results]
-        for digest, result in zip(digests, results, strict=True):
-            await self._files.keep(digest, result.message.body)
+        shelved = [replace(each, message=await self._shelved(each.message)) if _large(each.message) else each for each in results]
+        digests = [result.message.digest for result in shelved]
         note = {"taps": dict(taps), "history": list(history)}
-        return await self._write(partial(working.routed, work=work, results=results, digests=digests, note=note))
+        return await self._write(partial(working.routed, work=work, results=shelved, digests=digests, note=note))
 
     async def finish(self, work: Work, sent: Sent) -> Answer:
         """The partner took it: DONE, receipt DELIVERED, its reply kept. Raises LostClaim."""
@@ -170,9 +174,7 @@ class Store:
         numbers, ids = await asyncio.to_thread(deadlines.unconfirmed, self._engines[1], term, now)
         return numbers, await self._write(partial(deadlines.alarm, ids=ids, deadline=term.created)) if ids else ()
 
-    async def release(
-        self, *, expired_at: datetime | None, over_at: datetime | None = None, holding: Collection[str] = frozenset()
-    ) -> int:
+    async def release(self, *, expired_at: datetime | None, over_at: datetime | None = None, holding: Collection[str] = frozenset()) -> int:
         """At start (None): give back what this chain had claimed. Later: claims over at ``expired_at``, but those of ``holding``.
 
         And end mailbox deliveries whose time was over at ``over_at``, by default the same. Gives how many there were of both.
@@ -299,3 +301,7 @@ class Store:
     def targets_with_work(self) -> list[str]:
         """Targets that have something to claim now."""
         return self._read.targets_with_work(self._clock())
+
+
+def _large(message: Message) -> bool:
+    return len(message.body) > IN_ROW

@@ -231,4 +231,4 @@ async def test_the_sdks_captured_requests_pass_the_door(hub_of_the_capture: Call
 
 def test_base64_is_what_the_sdk_decodes() -> None:
     """The SDK's decoder takes one line of standard base64: ours has no line breaks."""
-    assert vxp.document({"data": base64.b64encode(b"x" * 100).decode()}, "hub") == b"x" * 100
+    assert vxp.document(vxp.reply(data=base64.b64encode(b"x" * 100).decode()), "hub") == b"x" * 100
