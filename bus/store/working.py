@@ -15,6 +15,7 @@ import orjson
 from bus.delivery import Delivery, State
 from bus.endpoint import Answer, Sent
 from bus.message import Message
+from bus.octets import Body
 from bus.receipt import Status
 from bus.store import debts, issuing, statements
 from bus.store.model import Debt, Owed, Subject, Work
@@ -42,7 +43,7 @@ def claim(tx: Transaction, target: str, limit: int, lease: timedelta, most_bytes
     return rows
 
 
-def work(row: Row, body: bytes) -> Work:
+def work(row: Row, body: Body) -> Work:
     """The work in a row as ``claim`` gives it, as it is after the claim."""
     values = (*_KEPT(row), State.CLAIMED, row.revision + 1, row.attempt + 1)
     debt = Debt(*values)
