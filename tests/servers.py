@@ -55,6 +55,7 @@ class PostgresServer:
         self._names = itertools.count()
         self._process: subprocess.Popen[bytes] | None = None
         self._as: dict[str, Any] = {}
+        self._follows: PostgresServer | None = None
         if os.geteuid() == 0:
             self._as = {"user": "postgres", "group": "postgres", "extra_groups": []}
             shutil.chown(self._root, "postgres", "postgres")
@@ -63,6 +64,9 @@ class PostgresServer:
 
     def __enter__(self) -> Self:
         try:
+            if self._follows is not None:
+                self._follow(self._follows)
+                return self
             self._run("initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", "--no-sync", *_VIETNAMESE, "-D", self._data)
             return self.start()
         except BaseException:
@@ -129,6 +133,26 @@ class PostgresServer:
         """What the server has said."""
         return (self._root / "log").read_text(encoding="utf-8", errors="replace")
 
+    def standby(self) -> "PostgresServer":
+        """A replica that follows this server and is written to before any commit returns; not started yet (``with``)."""
+        replica = PostgresServer(self._binaries, **{**self._settings, "hot_standby": "on"})
+        replica._follows = self
+        return replica
+
+    def _follow(self, primary: "PostgresServer") -> None:
+        self._run(
+            "pg_basebackup", "--write-recovery-conf", "--no-sync", "-X", "stream", "-D", self._data, "-d", primary.address("postgres")
+        )
+        self.start()
+        with primary.connect() as hand:
+            hand.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            hand.execute("SELECT pg_reload_conf()")
+
+    def promote(self) -> None:
+        """The replica becomes a server that takes writes; returns when it does."""
+        with self.connect() as hand:
+            hand.execute("SELECT pg_promote(wait => true)")
+
     # --- its databases ------------------------------------------------------------------------------------------------
 
     def url(self, database: str = "postgres") -> str:
@@ -137,7 +161,11 @@ class PostgresServer:
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[tuple[Any, ...]]:
         """A hand on a database, past the store; each statement commits by itself."""
-        return psycopg.connect(f"host=127.0.0.1 port={self.port} user=postgres dbname={database} connect_timeout=5", autocommit=True)
+        return psycopg.connect(self.address(database), autocommit=True)
+
+    def address(self, database: str) -> str:
+        """The address of a database, as libpq takes it."""
+        return f"host=127.0.0.1 port={self.port} user=postgres dbname={database} connect_timeout=5"
 
     def create(self, template: str = "template1") -> str:
         """A new database, empty or a copy of ``template`` (to which nobody may be connected). Gives its name."""

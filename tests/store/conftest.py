@@ -83,10 +83,10 @@ def open_store(url: str, evidence: Evidence, clock: HandClock) -> Iterator[Calla
     opened: list[Store] = []
     number = itertools.count()
 
-    def opening(chain: str = "main", **options: Any) -> Store:
+    def opening(chain: str = "main", *, at: str = url, **options: Any) -> Store:
         prefix = len(opened)
         store = Store.open(
-            url,
+            at,
             seal=evidence.seal,
             organisation="000.00.00.G14",
             clock=clock,
