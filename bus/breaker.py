@@ -4,6 +4,7 @@
 
     closed ── enough different messages failed, one after the other ──▶ open
     open ──── its pause is over: one delivery, the probe ─────────────▶ closed if the partner answers, else open with a longer pause
+    closed ── at first one delivery at a time, twice as many after each answer, so that a partner just up is not overrun
 
 What counts is what an attempt says about the *partner*: that it took or refused a message shows that it is there; 4.4.y (no connection,
 no answer, an answer that means nothing) and 4.7.y (it does not know us) that it is not. Our own troubles (4.3.y) say nothing.
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bus.errors import BusError, Rejected
-from bus.options import PushOptions
+from bus.options import MOST_AT_ONCE, PushOptions
 
 #: Each failed probe doubles the pause.
 _GROWTH = 2.0
@@ -28,12 +29,17 @@ _PARTNERS = ("4.4.", "4.7.")
 
 @dataclass(slots=True)
 class Breaker:
-    """The breaker of one lane. ``opened``: since when it is open, or None; ``reasons``: the failure that keeps it open."""
+    """The breaker of one lane.
+
+    ``opened``   since when it is open, or None; ``reasons``: the failure that keeps it so; ``probe_at``: when to ask again
+    ``pace``     while it is closed, how many deliveries may be under way
+    """
 
     policy: PushOptions
     opened: float | None = None
     reasons: Mapping[str, str] = field(default_factory=dict)
     probe_at: float = 0.0
+    pace: int = MOST_AT_ONCE
     _failed: set[str] = field(default_factory=set)
     _pause: float = 0.0
     _probe: str = ""
@@ -52,6 +58,7 @@ class Breaker:
         probing, self._probe = delivery == self._probe, "" if delivery == self._probe else self._probe
         if failure is None or isinstance(failure, Rejected):
             self._failed.clear()
+            self.pace = 1 if self.opened is not None else min(2 * self.pace, MOST_AT_ONCE)
             self.opened = None
         elif isinstance(failure, BusError) and failure.code.startswith(_PARTNERS):
             self._count(delivery, failure, now, probing=probing)

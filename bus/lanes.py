@@ -88,7 +88,8 @@ class Lane:
         if self.in_flight and self.budget.held >= self.budget.most:
             self.budget.waiting.add(self.nudge)
             return 0
-        return max(0, self.policy.width - len(self.in_flight) - self.reserved)
+        width = min(self.policy.width, self.breaker.pace) if self.breaker else self.policy.width
+        return max(0, width - len(self.in_flight) - self.reserved)
 
     def reserve(self) -> bool:
         """Keep a place for a delivery that is about to be recorded, unless there is none or others wait for it."""
@@ -239,7 +240,7 @@ class Lanes:
         for each in rest:
             if each.order_key and each.target in self._lanes:
                 self._lanes[each.target].behind = True
-        return [each.target for each in rest]
+        return [each.target for each in rest if not each.owner]
 
     def stopped(self) -> list[Lane]:
         """Lanes that do not send, because their partner is down."""

@@ -104,10 +104,14 @@ Stylesheet = Annotated[str, _file("stylesheet", Library.stylesheet)]
 ContractFile = Annotated[str, _file("contract", Library.path)]
 
 
+#: No lane is wider.
+MOST_AT_ONCE = 1000
+
+
 class PushOptions(Model):
     """What every endpoint that sends may say about its lane: how much goes out at a time, and when it stops because its partner is down."""
 
-    width: int = Field(default=32, ge=1, le=1000, description="sending: deliveries under way at the same time")
+    width: int = Field(default=32, ge=1, le=MOST_AT_ONCE, description="sending: deliveries under way at the same time")
     open_after: int = Field(
         default=5,
         ge=1,

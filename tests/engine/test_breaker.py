@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from bus.breaker import Breaker
 from bus.errors import Deferred, Rejected
-from bus.options import PushOptions
+from bus.options import MOST_AT_ONCE, PushOptions
 
 DOWN = Deferred("partner-unreachable", target="agency", detail="no route to host")
 OURS = Deferred("store-unavailable")
@@ -102,3 +102,14 @@ def test_late_news_neither_lengthens_the_pause_nor_is_a_probe() -> None:
     assert made.probe_at == 105.0
     made.heard("left-earlier-too", None, 104.0)
     assert made.opened is None
+
+
+def test_a_partner_just_up_is_not_overrun() -> None:
+    """After the probe one delivery at a time, then two, four, and so on with each answer."""
+    made = opened()
+    assert made.pace == MOST_AT_ONCE
+    paces = []
+    for name in ("probe", "a", "b", "c"):
+        made.heard(name, None, 105.0)
+        paces.append(made.pace)
+    assert paces == [1, 2, 4, 8]

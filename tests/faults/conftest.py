@@ -2,11 +2,11 @@
 
 import shutil
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from faults_rig import AGENCY, MINISTRY, Bus, Rig, hub_answer, now
+from faults_rig import AGENCY, HASTY, MINISTRY, Bus, Rig, hub_answer, now
 from partner_server import PartnerServer
 
 from bus import config
@@ -40,7 +40,7 @@ async def bus(directory: Path, routes: str, environment: dict[str, str]) -> Asyn
 
 
 @pytest.fixture
-def make_rig(made_sites: sites.Sites, tmp_path: Path) -> Callable[..., "AsyncIterator[Rig]"]:
+def make_rig(made_sites: sites.Sites, tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Rig]]:
     """Starts the ministry, by these routes, and its two partners."""
 
     @asynccontextmanager
@@ -67,7 +67,14 @@ def make_rig(made_sites: sites.Sites, tmp_path: Path) -> Callable[..., "AsyncIte
 
 
 @pytest.fixture
-async def rig(make_rig: Callable[..., "AsyncIterator[Rig]"]) -> AsyncIterator[Rig]:
+async def rig(make_rig: Callable[..., AbstractAsyncContextManager[Rig]]) -> AsyncIterator[Rig]:
     """The ministry and its two partners, running."""
-    async with make_rig() as made:  # type: ignore[attr-defined]
+    async with make_rig() as made:
+        yield made
+
+
+@pytest.fixture
+async def hasty(make_rig: Callable[..., AbstractAsyncContextManager[Rig]]) -> AsyncIterator[Rig]:
+    """The same, giving up a call after a second."""
+    async with make_rig(HASTY) as made:
         yield made

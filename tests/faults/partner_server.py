@@ -12,7 +12,7 @@ from typing import Self
 from bus.endpoint import Response
 
 #: The tests' documents are known by their subject.
-NAMED = re.compile(rb"Subject>([\w.-]+)<")
+NAMED = re.compile(rb"Subject>([\w.,:-]+)<")
 FAULT = (
     '<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body><e:Fault>'
     "<faultcode>e:{}</faultcode><faultstring>because</faultstring></e:Fault></e:Body></e:Envelope>"
@@ -80,7 +80,7 @@ def says(status: int, body: str = "", content_type: str = "text/html", **headers
 
     async def answer(_server: "PartnerServer", _asked: Asked, writer: asyncio.StreamWriter) -> None:
         named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-        await _reply(writer, Response(status, content_type, body.encode(), named))
+        await reply(writer, Response(status, content_type, body.encode(), named))
 
     return answer
 
@@ -110,13 +110,14 @@ MISBEHAVIOURS: Mapping[str, Misbehaviour] = {
 class PartnerServer:
     """``script``: by the document's name, how to misbehave each time it comes, then ``well`` for ever.
 
-    ``asked``: every request; ``taken``: how often each document was answered well.
+    ``asked``: every request; ``taken``: how often each document was answered well, and ``answered`` how.
     """
 
     well_asked: Well
     script: dict[str, list[str | Misbehaviour]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     taken: Counter[str] = field(default_factory=Counter)
+    answered: dict[str, Response] = field(default_factory=dict)
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     port: int = 0
     _server: asyncio.Server | None = None
@@ -146,6 +147,7 @@ class PartnerServer:
         response = await self.well_asked(asked)
         if asked.name:
             self.taken[asked.name] += 1
+            self.answered[asked.name] = response
         return response
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -157,7 +159,7 @@ class PartnerServer:
                 step = steps.pop(0)
                 await (MISBEHAVIOURS[step] if isinstance(step, str) else step)(self, asked, writer)
             else:
-                await _reply(writer, await self.well(asked))
+                await reply(writer, await self.well(asked))
         writer.close()
 
 
@@ -170,7 +172,8 @@ async def _read(reader: asyncio.StreamReader) -> Asked:
     return Asked(method, path, headers, body, found[1].decode() if found else "")
 
 
-async def _reply(writer: asyncio.StreamWriter, response: Response) -> None:
+async def reply(writer: asyncio.StreamWriter, response: Response) -> None:
+    """Write a response whole."""
     fixed = {"Content-Type": response.content_type, "Content-Length": str(len(response.body)), "Connection": "close"}
     headers = fixed | dict(response.headers)
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
