@@ -1,6 +1,5 @@
 """Publisher: one letter after the other; each is in a queue, or its failure is known."""
 
-import contextlib
 import queue
 import threading
 import time
@@ -17,6 +16,8 @@ from bus.errors import BusError, Rejected
 
 #: After a failure to connect the same failure is given for so long, in seconds, without trying.
 _PAUSE: Final = 1.0
+#: What was given before the end is decided gets so long, in seconds.
+_GRACE: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,8 @@ class Publisher:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._letters = queue.SimpleQueue[tuple[Letter, Future[None]] | None]()
-        self._stopped = threading.Event()
+        #: When ``stop`` ends even what is under way.
+        self._until = float("inf")
         self._link: Any = None
         self._channel: Any = None
         self._sent = 0
@@ -57,17 +59,20 @@ class Publisher:
     def publish(self, letter: Letter) -> Future[None]:
         """Done when the letter is in a queue; or the failure."""
         promise = Future[None]()
-        if self._stopped.is_set():
+        if self._stopping():
             promise.set_exception(self._broker.postponed("closed"))
         else:
             self._letters.put((letter, promise))
         return promise
 
-    def stop(self) -> None:
-        """Send what was given before, then close; returns when the thread has ended."""
-        self._stopped.set()
+    def stop(self, grace: float = _GRACE) -> None:
+        """Send what was given before, as far as that is done in ``grace`` seconds, then close; returns when the thread has ended."""
+        self._until = time.monotonic() + grace
         self._letters.put(None)
         self._thread.join()
+
+    def _stopping(self) -> bool:
+        return self._until != float("inf")
 
     # --- in the thread ----------------------------------------------------------------------------------------------
 
@@ -90,6 +95,8 @@ class Publisher:
     def _keep_promise(self, letter: Letter, promise: Future[None]) -> None:
         if promise.set_running_or_notify_cancel():
             try:
+                if time.monotonic() > self._until:
+                    raise self._broker.postponed("closed")
                 self._send(letter)
             except BusError as failure:
                 promise.set_exception(failure)
@@ -142,7 +149,8 @@ class Publisher:
         self._sent = 0
 
     def _put(self, letter: Letter) -> None:
-        self._hear(0.0)
+        while self._hear(0.0):
+            pass
         if self._blocked:
             raise self._broker.postponed(f"the broker blocks publishers: {self._blocked}")
         self._answer, self._returned = None, ""
@@ -165,24 +173,28 @@ class Publisher:
         """The broker's ack or nack. Our own wait, because py-amqp's begins anew with every heartbeat."""
         deadline = time.monotonic() + self._broker.patience
         while self._answer is None:
-            left = deadline - time.monotonic()
+            left = min(deadline, self._until) - time.monotonic()
             if left <= 0:
                 blocked = f"; the broker blocks publishers: {self._blocked}" if self._blocked else ""
                 raise TimeoutError(f"no confirm within {self._broker.patience:g} s{blocked}")
             self._hear(min(left, self._broker.heartbeat / 4))
         return self._answer
 
-    def _hear(self, timeout: float) -> None:
-        """One frame, if one comes in time; and a heartbeat when it is due."""
-        with contextlib.suppress(TimeoutError):
-            # A timeout of zero would mean "do not block" to the socket, and an error of its own.
-            self._link.blocking_read(timeout or 0.001)
-        self._link.heartbeat_tick()
+    def _hear(self, timeout: float) -> bool:
+        """Whether a frame came in time; and our heartbeat, when it is due."""
+        try:
+            self._link.blocking_read(timeout)
+        except TimeoutError:
+            return False
+        finally:
+            self._link.heartbeat_tick()
+        return True
 
     def _keep_alive(self) -> None:
         if self._link is not None:
             try:
-                self._hear(0.0)
+                while self._hear(0.0):
+                    pass
             except Exception:  # noqa: BLE001 - nothing was being sent; the next letter connects anew and says what is wrong
                 self._drop(orderly=False)
 

@@ -20,6 +20,7 @@ from bus.engine import Engine
 from bus.errors import Deferred
 from bus.message import Message
 from sandbox import documents
+from sandbox.process import BusProcess
 
 Site = Callable[..., Loaded]
 
@@ -242,6 +243,52 @@ async def test_fault_21_a_document_over_the_brokers_limit_ends_with_a_negative_r
     await eventually(lambda: bus.standing().get("DEAD"))
     assert adapter.features.sends
     assert bus.faults() == ()
+
+
+async def test_with_a_prefetch_of_one_the_queues_order_is_kept(rabbit: RabbitServer, name: str, site: Site) -> None:
+    """Twenty documents of changing size are accepted, and answered, in the order of the queue."""
+    async with running(site(extra=", prefetch: 1, answers: env:ANSWERS")):
+        await eventually(lambda: exists(rabbit, f"{name}-in"))
+        for number in range(20):
+            size = 5_000 if number % 2 else 300_000
+            body = documents.make(size=size, seed=number, receivers=(documents.PARTNER_AGENCY,))
+            await asyncio.to_thread(put, rabbit, f"{name}-in", body, message_id=f"doc-{number}")
+        answers = [receipt_of(await answer(rabbit, name))["MessageId"] for _ in range(20)]
+    assert answers == [f"doc-{number}" for number in range(20)]
+
+
+async def test_kill_9_between_commit_and_acknowledgement_loses_and_doubles_nothing(
+    rabbit: RabbitServer, name: str, site: Site, tmp_path: Path, start: Callable[..., BusProcess]
+) -> None:
+    """The real daemon is killed twice while a queue flows through it: each document is accepted once, and reaches the other queue."""
+    site(", prefetch: 4, answers: env:ANSWERS")
+    environment = {"BROKER": rabbit.url(), "IN": f"{name}-in", "OUT": f"{name}-out", "ANSWERS": f"{name}-answers"}
+    process = start(tmp_path / "site", environment=environment)
+    await eventually(lambda: exists(rabbit, f"{name}-in"))
+
+    async def flow() -> None:
+        for number in range(60):
+            await asyncio.to_thread(put, rabbit, f"{name}-in", letter(number), message_id=f"doc-{number}")
+
+    flowing = asyncio.create_task(flow())
+    for least in (10, 30):
+        await eventually(lambda least=least: waiting(rabbit, f"{name}-answers") >= least)  # type: ignore[misc]
+        process.kill()
+        await asyncio.to_thread(process.start)
+    await flowing
+    told = {receipt_of(await answer(rabbit, name))["MessageId"] for _ in range(60)}
+    while len(told) < 60:
+        told.add(receipt_of(await answer(rabbit, name))["MessageId"])
+    out: dict[str, str] = {}
+    while len(set(out.values())) < 60:
+        message = await asyncio.to_thread(awaited, rabbit, f"{name}-out")
+        out[message.properties["message_id"]] = message.headers["sha-256"]
+    assert len(out) == 60
+    assert process.stop() == 0
+    async with running(site()) as bus:
+        await eventually(lambda: not bus.store.gauges())
+        assert len(bus.store.search(limit=100)) == 60
+        assert bus.faults() == ()
 
 
 async def test_a_reload_loses_and_doubles_nothing(rabbit: RabbitServer, name: str, site: Site) -> None:

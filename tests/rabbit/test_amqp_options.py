@@ -1,11 +1,14 @@
 """What routes.yaml may say under ``amqp:``."""
 
+from pathlib import Path
 from typing import Any
 
+import amqp_bus
 import pytest
 from pydantic import ValidationError
 
 from adapters.amqp import Adapter, Options
+from bus.errors import ConfigurationError
 
 COMMON = {"url": "amqp://unit:sesame@broker.example/bus", "partner": "unit"}
 IN = COMMON | {"take": "documents"}
@@ -38,6 +41,15 @@ def test_a_wrong_declaration_says_what_is_wrong(options: dict[str, Any], said: s
     with pytest.raises(ValidationError, match=said) as refused:
         Options.model_validate(options)
     assert all("sesame" not in detail["msg"] for detail in refused.value.errors(include_url=False, include_input=False))
+
+
+def test_an_address_in_the_open_is_a_fault_of_the_file(tmp_path: Path, certs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``govbus check`` says where it stands and what to write; the password is not in the text."""
+    in_the_open = amqp_bus.ROUTES.replace("url: env:BROKER, partner: unit", "url: 'amqp://u:sesame@broker.example/', partner: unit")
+    monkeypatch.setattr(amqp_bus, "ROUTES", in_the_open)
+    with pytest.raises(ConfigurationError, match=r"'url' is a secret: write env:NAME or file:PATH") as refused:
+        amqp_bus.load(tmp_path / "site", certs, {"IN": "in", "OUT": "out", "BROKER": "amqp://h/", "ANSWERS": "answers"})
+    assert "sesame" not in str(refused.value)
 
 
 def test_the_adapter_is_documented_where_operators_look() -> None:
