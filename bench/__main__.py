@@ -1,20 +1,27 @@
-"""``python -m bench``: JSON on standard output, progress on standard error.
+"""``python -m bench [--only SECTION,…]``: JSON on standard output, progress on standard error.
 
-For each size of document: the floor's blocks (``floor.py``) and the bus under load (``load.py``), in the same run on the same machine,
-so that their ratio means the same on any machine. The latency of a bus that is kept full is that of its queue, so it is measured twice:
-kept full, and at half of the rate it reached.
+documents  for each size: the floor's blocks (``floor.py``) and the bus under load (``load.py``), in the same run on the same machine,
+           so that their ratio means the same on any machine. The latency of a bus that is kept full is that of its queue, so it is
+           measured twice: kept full, and at half of the rate it reached
+scale      one worker, two, and PostgreSQL (``scale.py``)      flat    memory after thousands of messages (``flat.py``)
+commits    group commit on a slow disk (``commits.py``)        routes  a thousand routes (``routes.py``)
+large      memory for large documents (``large.py``)           drain   a hundred thousand waiting messages (``drain.py``)
+growth     a million waiting messages against a thousand (``growth.py``)
 """
 
+import argparse
 import json
 import os
 import platform
 import statistics
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import accounting, floor, load, requests
+from bench import accounting, commits, drain, flat, floor, growth, large, load, requests, routes, scale
 
 #: Octets of the document.
 SIZES = (5_000, 100_000)
@@ -67,18 +74,48 @@ def _say(progress: str) -> None:
     print(f"bench: {progress}", file=sys.stderr, flush=True)
 
 
+def _documents() -> dict[str, Any]:
+    return {str(size): _measure(size) for size in SIZES}
+
+
+#: In this order; all of them take some ten minutes on two processors.
+SECTIONS: Mapping[str, Callable[[], dict[str, Any]]] = {
+    "documents": _documents,
+    "scale": lambda: scale.measure(_say),
+    "flat": lambda: flat.measure(_say),
+    "commits": commits.measure,
+    "routes": routes.measure,
+    "large": large.measure,
+    "drain": drain.measure,
+    "growth": lambda: growth.measure(_say),
+}
+
+
 def main() -> int:
-    """Measure every size and print one JSON object."""
+    """Measure what was asked for and print one JSON object; 1 when something could not be measured."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure the bus.")
+    parser.add_argument("--only", default=",".join(SECTIONS), help=f"sections, separated by commas: {', '.join(SECTIONS)}")
+    wanted = parser.parse_args().only.split(",")
+    if unknown := set(wanted) - set(SECTIONS):
+        parser.error(f"no such section: {', '.join(sorted(unknown))}; known: {', '.join(SECTIONS)}")
     # Whatever else runs makes both the floor and the bus dearer, the bus more so: believe figures of a quiet machine.
-    others = round(os.getloadavg()[0], 2)
-    try:
-        documents = {str(size): _measure(size) for size in SIZES}
-    except load.NotMeasurable as failure:
-        _say(str(failure))
-        return 1
-    machine = {"python": platform.python_version(), "processors": os.cpu_count(), "load_before": others, "workers": 1}
-    print(json.dumps({**machine, "documents": documents}, indent=2))
-    return 0
+    report: dict[str, Any] = {
+        "python": platform.python_version(),
+        "processors": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+    failed = False
+    for name in wanted:
+        began = time.monotonic()
+        _say(name)
+        try:
+            report[name] = SECTIONS[name]()
+        except load.NotMeasurable as failure:
+            failed = True
+            report[name] = {"not_measurable": str(failure)}
+        _say(f"{name}: {time.monotonic() - began:.0f} s")
+    print(json.dumps(report, indent=2))
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -30,12 +30,17 @@ def _ticks(pid: int) -> int:
 
 def peak_rss_mb(pid: int) -> float:
     """Highest resident size of each process of the tree, added up, in MiB."""
-    return sum(_high_water(each) for each in tree(pid)) / 1024
+    return sum(_status(each, "VmHWM") for each in tree(pid)) / 1024
 
 
-def _high_water(pid: int) -> int:
+def rss_mb(pid: int) -> float:
+    """Resident size of each process of the tree now, added up, in MiB."""
+    return sum(_status(each, "VmRSS") for each in tree(pid)) / 1024
+
+
+def _status(pid: int, name: str) -> int:
     status = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+    return next(int(line.split()[1]) for line in status if line.startswith(f"{name}:"))
 
 
 def percentile(values: Sequence[float], percent: float) -> float:

@@ -5,21 +5,22 @@ A message counts when its DELIVERED receipt is in the ministry's store: the agen
 """
 
 import asyncio
-import sqlite3
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import sqlalchemy as sa
 import uvloop
 import yaml
 
 from bench import accounting
+from bus.store import dialect
 from sandbox import sites
 from sandbox.process import BusProcess
 
@@ -35,7 +36,7 @@ _STANDING = "SELECT count(*) FROM deliveries WHERE state <> 'DONE' AND state IN 
 _ENDS = "SELECT status, code, reason_en, count(*) FROM receipts WHERE status NOT IN ('ACCEPTED', 'DELIVERED') GROUP BY 1, 2, 3"
 _TIMES = (
     "SELECT accepted.at, delivered.at FROM receipts AS accepted JOIN receipts AS delivered USING (message_id)"
-    " WHERE accepted.status = 'ACCEPTED' AND delivered.status = 'DELIVERED' AND accepted.at >= ?"
+    " WHERE accepted.status = 'ACCEPTED' AND delivered.status = 'DELIVERED' AND accepted.at >= :since"
 )
 
 
@@ -61,12 +62,18 @@ class Figures:
 class Bench:
     """Both buses, running."""
 
-    def __init__(self, places: sites.Sites, ministry: BusProcess) -> None:
+    def __init__(self, places: sites.Sites, ministry: BusProcess, agency: BusProcess, store: str) -> None:
         self.sites = places
+        self.agency_pid = agency.pid
         self._ministry = ministry
-        self._store = places.ministry / "data" / "bus.db"
+        self._store = dialect.engine(store, writer=False)
         declared = yaml.safe_load((places.ministry / "routes.yaml").read_text(encoding="utf-8"))
         self._door = ministry.url + declared["endpoints"][DOOR]["soap"]["path"]
+
+    @property
+    def pid(self) -> int:
+        """The ministry's bus."""
+        return self._ministry.pid
 
     def peak_rss_mb(self) -> float:
         """The ministry's bus at its largest."""
@@ -108,20 +115,27 @@ class Bench:
 
     def _latencies(self, since: datetime) -> Sequence[float]:
         stamp = since.isoformat(timespec="microseconds")[:-6] + "Z"
-        pairs = self._query(_TIMES, stamp)
+        pairs = self._query(_TIMES, since=stamp)
         return [(datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds() * 1000 for begin, end in pairs]
 
-    def _query(self, statement: str, *values: str) -> list[tuple[Any, ...]]:
-        with closing(sqlite3.connect(f"file:{self._store}?mode=ro", uri=True)) as connection:
-            return connection.execute(statement, values).fetchall()
+    def _query(self, statement: str, **values: str) -> Sequence[sa.Row[Any]]:
+        with self._store.connect() as connection:
+            return connection.execute(sa.text(statement), values).all()
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self._store.dispose()
 
 
 @contextmanager
-def running(directory: Path) -> Iterator[Bench]:
-    """Fresh sites below ``directory``, the ministry's and the agency's started."""
+def running(directory: Path, workers: int = 1, store: str = "") -> Iterator[Bench]:
+    """Fresh sites below ``directory``, the ministry's and the agency's started; ``store``: the ministry's database, if not its own file."""
     places = sites.create(directory, datetime.now(UTC))
-    with BusProcess(places.agency, port=places.ports["agency"]), BusProcess(places.ministry, port=places.ports["ministry"]) as ministry:
-        yield Bench(places, ministry)
+    ours = BusProcess(places.ministry, port=places.ports["ministry"], workers=workers, environment={"GOVBUS_STORE": store})
+    with BusProcess(places.agency, port=places.ports["agency"]) as agency, ours as ministry:
+        bench = Bench(places, ministry, agency, store or f"sqlite:///{places.ministry / 'data' / 'bus.db'}")
+        yield bench
+        bench.close()
 
 
 def _paced(requests: Iterable[bytes], rate: float | None) -> Iterator[tuple[float, bytes]]:
