@@ -101,15 +101,15 @@ class Hollow:
 
     def attached(self, element: etree._Element) -> Body | None:
         """The part whose base64 is the element's whole text, if that is what stands there: nothing need be decoded."""
-        text = self.filled((element.text or "").encode("ascii", "replace"))
+        text = self.filled((element.text or "").encode())
         match text.pieces if isinstance(text, Octets) else ():
             case (Encoded(body=body),):
                 return joined(body)
         return None
 
     def text(self, element: etree._Element) -> Body:
-        """The element's text; "?" for what is not ASCII, which no base64 has."""
-        return self.parsed((element.text or "").encode("ascii", "replace"))
+        """The element's text."""
+        return self.parsed((element.text or "").encode())
 
     def _put_back(self, octets: bytes, runs: Sequence[Piece]) -> Body:
         first, *others = octets.split(self._mark)

@@ -18,7 +18,7 @@ from bus import xmlio
 from bus.endpoint import Fetched, Pending
 from bus.errors import Rejected
 from bus.hollow import Hollow
-from bus.octets import Body, Encoded, Octets, collected, decoded
+from bus.octets import Body, Encoded, Octets, collected, decoded, whole
 from bus.organisations import Organisation
 from bus.soap import text
 
@@ -59,7 +59,7 @@ class Parameters:
     def text(self, name: str) -> str:
         """A parameter's text, trimmed; "" when it is absent."""
         element = self.elements.get(name)
-        return (element.text or "").strip() if element is not None else ""
+        return whole(self.hollow.text(element)).decode().strip() if element is not None else ""
 
     def required(self, name: str, longest: int = 255) -> str:
         """A parameter's text that must hold something."""

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from soap_rig import UNIT, Rig, document, fault_code, now
 
 from adapters.soap import payloads
-from bus import pki, soap
+from bus import mime, pki, soap
 from bus.endpoint import Request
 from bus.errors import Deferred
 from bus.signature import wss
@@ -217,3 +217,15 @@ async def test_a_refusal_is_journalled_under_the_reference_that_the_fault_names(
     reference = soap.read(response.body, response.content_type).payload.findtext(f".//{{{soap.FAULT_NAMESPACE}}}Reference")
     assert reference
     assert reference in str(await rig.journal())
+
+
+async def test_a_large_part_in_the_place_of_a_short_text_is_refused(rig: Rig) -> None:
+    """What stands beside the tree for a file is never taken for the text of another parameter."""
+    content = b"x" * 100_000
+    signed = rig.signed(payloads.request("GetDocument", MessageId=base64.b64encode(content).decode()))
+    include = b'<i:Include xmlns:i="http://www.w3.org/2004/08/xop/include" href="cid:f"/>'
+    root = signed.replace(base64.b64encode(content), include)
+    content_type, package = mime.package(root, 'application/xop+xml; type="text/xml"', "text/xml", {"f": content})
+    response = await rig.post(package, content_type=content_type)
+    assert fault_code(response) == "5.6.5"
+    assert b"255" in response.body
