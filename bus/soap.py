@@ -61,6 +61,12 @@ _OUR_ROLES = frozenset(
     }
 )
 #: Catalogue keys whose fault code SOAP itself prescribes; for all others the family of the code decides.
+#: Faults that refuse the call, not what it carries: WS-Security 1.1.1, 12. Each try is signed afresh, by then with another key or clock.
+_SECURITY_FAULTS = frozenset(
+    {"FailedAuthentication", "FailedCheck", "InvalidSecurity", "InvalidSecurityToken", "MessageExpired", "SecurityTokenUnavailable"}
+)
+#: Ours for the same: the call's own timestamp or nonce.
+_STALE = "5.7.9"
 _PRESCRIBED = {"soap-not-understood": "MustUnderstand", "soap-version": "VersionMismatch"}
 
 
@@ -177,14 +183,17 @@ def is_fault(reply: Envelope) -> bool:
 def raise_fault(reply: Envelope, target: str, retry_after: float | None = None) -> None:
     """Raise a partner's fault: Rejected when it is for good, Deferred when it is not. Does nothing for any other payload.
 
-    Our own fault code decides where the partner is a bus too; else the SOAP code: Client or Sender is for good.
+    Our own fault code decides where the partner is a bus too; else the SOAP code: Client or Sender is for good. That our call was not
+    believed (a clock that is wrong, a certificate that has changed) is not for good: a message must not pay for it.
     """
     if not is_fault(reply):
         return
-    code, reason = _fault_words(reply.payload)
+    code, reason, names = _fault_words(reply.payload)
     ours = _first(reply.payload, f"{{{FAULT_NAMESPACE}}}Code")
     reasons = {_language(said): f"{ours} {said.text}" for said in reply.payload.iter(f"{{{FAULT_NAMESPACE}}}Reason")}
     detail = Quoted(reasons) if ours and reasons else f"{ours or code}: {reason}"
+    if ours == _STALE or (not ours and _SECURITY_FAULTS & names):
+        raise Deferred("partner-security", target=target, detail=detail)
     transient = ours.startswith("4") if _CODE.fullmatch(ours) else code.partition(".")[0] in {"Server", "Receiver"}
     if transient:
         raise Deferred("partner-postponed", target=target, detail=detail, retry_after=retry_after)
@@ -257,11 +266,11 @@ def _addressing(header: etree._Element | None) -> dict[str, str]:
     return found
 
 
-def _fault_words(element: etree._Element) -> tuple[str, str]:
-    """Fault code (without prefix) and reason, whichever version's children the fault has."""
+def _fault_words(element: etree._Element) -> tuple[str, str, frozenset[str]]:
+    """Fault code (without prefix) and reason, whichever version's children the fault has; and every code and subcode."""
     soap_12 = f"{{{SOAP_12.namespace}}}"
-    code = _first(element, "faultcode", f"{soap_12}Value")
-    return code.rpartition(":")[2], _first(element, "faultstring", f"{soap_12}Text") or "no reason given"
+    codes = [(node.text or "").strip().rpartition(":")[2] for node in element.iter("faultcode", f"{soap_12}Value")]
+    return (codes or [""])[0], _first(element, "faultstring", f"{soap_12}Text") or "no reason given", frozenset(codes)
 
 
 def _language(element: etree._Element) -> str:

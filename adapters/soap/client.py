@@ -5,6 +5,7 @@ partner's, and no fault; everything else is raised as what it means for the mess
 
 Rejected ``partner-refused``        the partner's fault is for good
 Deferred ``partner-postponed``      the partner's fault is not
+Deferred ``partner-security``       the partner does not believe the call: our clock, key or certificate
 Deferred ``partner-busy``           HTTP 429, 502, 503 or 504, with the partner's Retry-After
 Deferred ``partner-unreachable``    no connection, or no answer in time
 Deferred ``partner-error``          an answer that proves nothing: HTML, unsigned, signed by someone else, not SOAP

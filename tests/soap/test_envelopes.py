@@ -142,6 +142,9 @@ def fault_of(version: Version, children: str) -> soap.Envelope:
     return soap.read(plain(version, f'<e:Fault xmlns:s="{version.namespace}">{children}</e:Fault>'), version.media_type)
 
 
+EXPIRED = "<e:Subcode><e:Value>wsu:MessageExpired</e:Value></e:Subcode>"
+
+
 @pytest.mark.parametrize(
     ("fault", "kind"),
     [
@@ -150,6 +153,8 @@ def fault_of(version: Version, children: str) -> soap.Envelope:
         (fault_of(SOAP_12, "<e:Code><e:Value>e:Sender</e:Value></e:Code><e:Reason><e:Text>no</e:Text></e:Reason>"), Rejected),
         (fault_of(SOAP_12, "<e:Code><e:Value>e:Receiver</e:Value></e:Code><e:Reason><e:Text>no</e:Text></e:Reason>"), Deferred),
         (fault_of(SOAP_12, "<faultcode>soap:Server</faultcode><faultstring>no</faultstring>"), Deferred),
+        (fault_of(SOAP_11, "<faultcode>wsse:FailedAuthentication</faultcode><faultstring>no</faultstring>"), Deferred),
+        (fault_of(SOAP_12, f"<e:Code><e:Value>e:Sender</e:Value>{EXPIRED}</e:Code><e:Reason><e:Text>no</e:Text></e:Reason>"), Deferred),
     ],
 )
 def test_faults_of_other_stacks_are_for_good_or_for_now(fault: soap.Envelope, kind: type[Exception]) -> None:
