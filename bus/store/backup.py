@@ -69,9 +69,10 @@ def _contents(copy: Path, files: Files) -> tuple[dict[str, int], list[str]]:
     engine = sa.create_engine(f"sqlite:///{copy}")
     with engine.connect() as connection:
         snapshot = Snapshot(connection, files)
-        contents = snapshot.counts(), list(snapshot.named_files())
+        counts = {str(table): rows for table, rows in snapshot.counts().items()}
+        digests = list(snapshot.named_files())
     engine.dispose()
-    return contents
+    return counts, digests
 
 
 def unpack(path: Path, data: Path, site: Path) -> Mapping[str, Any]:
