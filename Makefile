@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything happens in .venv and in throw-away directories.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test lint bench simulate lock clean
+.PHONY: demo test crash lint bench simulate lock clean
 
 .venv/installed: requirements.lock setup.cfg setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "govbus needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
@@ -15,6 +15,9 @@ demo: .venv/installed  ## the main job, end to end, in a temporary site
 
 test: .venv/installed  ## every test
 	$(BIN)/python -m pytest
+
+crash: .venv/installed  ## KILLS kills over every named point, on SQLite and PostgreSQL, and what came of them
+	PYTHONPATH=.:tests:tests/crash $(BIN)/python tests/crash/crash_suite.py --kills $(or $(KILLS),500)
 
 lint: .venv/installed
 	$(BIN)/ruff check .

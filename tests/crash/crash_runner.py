@@ -1,0 +1,198 @@
+"""Runs the real program many times over, each time as a process of its own that dies where it is told to.
+
+Importing everything is nearly all that a start of the daemon costs, so this process does it once and forks for each run; what runs in
+the child is ``bus.cli.main()`` with its own arguments, environment and log, as if it had been typed.
+
+Read from stdin, one JSON object a line:    {"run": token, "argv": […], "environment": {…}, "log": path}
+Written to stdout, one JSON object a line:  {"run": token, "pid": pid}, and at its end {"ended": pid, "code": exit code or -signal}
+
+Where a run dies: the file ``CRASH_ARM`` holds ``<visit> <n> <signal>``. The process that comes to that visit for the n-th time takes the
+order away, writes ``<pid> <command> <visit>`` into the file ``CRASH_STRUCK`` and sends itself the signal. A visit is a name of
+``bus.points``; the points of the store's transactions are told apart by the kinds of unit in them, as ``store.before-commit finish``.
+The file ``CRASH_REACHED`` gets every visit once a process.
+When stdin ends, every run that goes on is killed.
+"""
+
+import faulthandler
+import importlib
+import json
+import os
+import pkgutil
+import select
+import signal
+import sys
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NoReturn
+
+from bus import points
+
+
+class Armed:
+    """What stands in for ``points.reach`` in a run."""
+
+    def __init__(self, environment: Mapping[str, str], command: str) -> None:
+        self._arm, self._reached, self._struck = (Path(environment[name]) for name in ("CRASH_ARM", "CRASH_REACHED", "CRASH_STRUCK"))
+        self._command = command
+        self._lock = threading.Lock()
+        self._told: set[str] = set()
+        self._visits: Counter[tuple[str, str]] = Counter()
+
+    def reach(self, name: str, about: object = None) -> None:
+        """Note the visits; die if it is time."""
+        with self._lock:
+            for visit in _visits(name, about):
+                self._tell(visit)
+                self._die(visit)
+
+    def _tell(self, visit: str) -> None:
+        if visit not in self._told:
+            self._told.add(visit)
+            with self._reached.open("a") as file:
+                file.write(f"{visit}\n")
+
+    def _die(self, visit: str) -> None:
+        try:
+            order = self._arm.read_text()
+        except FileNotFoundError:
+            return
+        where, number, name = order.rsplit(" ", 2)
+        if where != visit:
+            return
+        self._visits[visit, order] += 1
+        if self._visits[visit, order] < int(number):
+            return
+        mine = self._arm.with_suffix(f".{os.getpid()}")
+        try:
+            self._arm.rename(mine)
+        except FileNotFoundError:
+            # Another worker was first.
+            return
+        with self._struck.open("a") as file:
+            file.write(f"{os.getpid()} {self._command} {visit}\n")
+        mine.unlink()
+        os.kill(os.getpid(), signal.Signals[name])
+
+
+#: Units that run whether there is anything for them to do or not; then they give back nothing.
+_IDLE = {"claim", "release", "expire"}
+
+
+def _visits(name: str, about: object) -> Iterator[str]:
+    """The point itself; for a transaction each kind of unit in it that had something to do, and ``several`` where there were more units."""
+    if about is None:
+        yield name
+        return
+    done = [(each.job.unit.func.__name__, each.value) for each in about if each.error is None]  # type: ignore[attr-defined]
+    busy = [kind for kind, value in done if value or kind not in _IDLE]
+    yield from (f"{name} {kind}" for kind in dict.fromkeys(busy))
+    if len(busy) > 1:
+        yield f"{name} several"
+
+
+def _preload() -> None:
+    """Only a saving: what is not imported here the child imports itself."""
+    import alembic.command
+
+    import adapters.soap
+    import adapters.vxp
+    import bus.cli
+    import bus.steps
+
+    for step in pkgutil.iter_modules(bus.steps.__path__):
+        importlib.import_module(f"bus.steps.{step.name}")
+    assert adapters.soap, (adapters.vxp, alembic.command, bus.cli)
+
+
+def _child(order: dict[str, object]) -> None:
+    log = os.open(str(order["log"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    for number in (1, 2):
+        os.dup2(log, number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    # A run that hangs says where: its driver asks for it before it gives up.
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    os.environ.clear()
+    os.environ.update(order["environment"])  # type: ignore[arg-type]
+    sys.argv = list(order["argv"])  # type: ignore[call-overload]
+    points.reach = Armed(os.environ, sys.argv[1]).reach
+    from bus import cli
+
+    cli.main()
+
+
+class Forker:
+    """The children, by process id."""
+
+    def __init__(self) -> None:
+        self._running: set[int] = set()
+
+    def fork(self, order: dict[str, object]) -> None:
+        """Run the program once more."""
+        pid = os.fork()
+        if not pid:
+            _become(order)
+        self._running.add(pid)
+        print(json.dumps({"run": order["run"], "pid": pid}), flush=True)
+
+    def reap(self) -> None:
+        """Say which children have ended, and how."""
+        for pid in list(self._running):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                self._running.discard(pid)
+                print(json.dumps({"ended": pid, "code": os.waitstatus_to_exitcode(status)}), flush=True)
+
+    def kill(self) -> None:
+        """End what still runs."""
+        for pid in self._running:
+            os.kill(pid, signal.SIGKILL)
+
+
+def _become(order: dict[str, object]) -> NoReturn:
+    """In the child: be the program, then end without what a forked interpreter would clean up."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    code = 70
+    try:
+        _child(order)
+        code = 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else 1
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def main() -> None:
+    """Fork, reap, until stdin ends."""
+    _preload()
+    wake, woken = os.pipe()
+    os.set_blocking(woken, False)
+    signal.set_wakeup_fd(woken)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    forker = Forker()
+    rest = b""
+    print(json.dumps({"ready": os.getpid()}), flush=True)
+    while True:
+        ready, _, _ = select.select([0, wake], [], [])
+        if wake in ready:
+            os.read(wake, 4096)
+            forker.reap()
+        if 0 in ready:
+            read = os.read(0, 1 << 16)
+            if not read:
+                forker.kill()
+                return
+            *lines, rest = (rest + read).split(b"\n")
+            for line in lines:
+                forker.fork(json.loads(line))
+
+
+if __name__ == "__main__":
+    main()
