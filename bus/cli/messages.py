@@ -16,11 +16,15 @@ from bus import daemon
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields, language, say, table
 from bus.config import Loaded
 from bus.delivery import State
-from bus.store import Found, Store, Story
+from bus.store import Found, Hits, Store, Story
 from bus.store.tables import NEVER
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; written into the journal with your name.")]
 Ids = Annotated[list[str], typer.Argument(help="Message ids.")]
+
+
+#: How ``--before`` may be written; the last is how ``_end`` writes it.
+_TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f%z"]
 
 
 def _opened(site: Path) -> AbstractContextManager[tuple[Loaded, Store]]:
@@ -34,6 +38,9 @@ def messages(
     state: Annotated[str, typer.Option(help="Only with a delivery in this state: READY, CLAIMED, WAITING, DONE, DEAD.")] = "",
     key: Annotated[str, typer.Option(help="An id, a DocumentId, or a part of the subject.")] = "",
     since: Annotated[datetime | None, typer.Option(help="Accepted at or after (UTC).")] = None,
+    before: Annotated[
+        datetime | None, typer.Option(formats=_TIMES, help="Accepted earlier than this (UTC): goes on with a search.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50,
     json: JsonOption = False,
 ) -> None:
@@ -41,8 +48,10 @@ def messages(
     if state and state.upper() not in State.__members__:
         raise typer.BadParameter(f"{state!r} is not a state; known: {', '.join(State)}", param_hint="--state")
     with _opened(site) as (_, store):
-        moment = aware(since) if since else None
-        _list(store.search(route, partner, state.upper(), key, moment, limit), json)
+        moment, until = (aware(each) if each else None for each in (since, before))
+        found = store.search(route, partner, state.upper(), key, moment, limit, until)
+        _list(found, json)
+        _end(found)
 
 
 def dead(site: SiteOption = Path(), limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50, json: JsonOption = False) -> None:
@@ -83,6 +92,12 @@ def _list(found: Sequence[Found], json: bool) -> None:
         for each in found
     ]
     table(["accepted", "id", "route", "from", "to", "document", "subject_line", "standing"], rows)
+
+
+def _end(found: Hits) -> None:
+    """Say how far was searched, where that was not all; not among what programs read."""
+    if found.back_to:
+        typer.echo(say("cli-searched-back", at=found.back_to.isoformat(timespec="microseconds")), err=True)
 
 
 def _second(moment: datetime) -> str:

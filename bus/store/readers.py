@@ -139,7 +139,7 @@ class Readers:
 
     def held(self, limit: int) -> list[str]:
         """Ids of messages with deliveries that are held since a backup was restored, oldest first."""
-        held = sa.and_(deliveries.c.state == State.READY, deliveries.c.due == NEVER)
+        held = sa.and_(deliveries.c.state == State.READY, sa.text(STANDING), deliveries.c.due == NEVER)
         query = sa.select(deliveries.c.message_id, sa.func.min(deliveries.c.seq)).where(held).group_by(deliveries.c.message_id)
         return [row.message_id for row in self._rows(query.order_by(sa.func.min(deliveries.c.seq)).limit(limit))]
 

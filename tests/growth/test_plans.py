@@ -102,6 +102,7 @@ def ask(store: Store) -> None:
     store.search(backlog.ROUTE, backlog.SENDER_NAME, "DONE", since=since)
     store.show(found.id)
     store.receipts_of(found.id)
+    store.held(10)
     store.targets_with_work()
     store.next_due(ROUTE)
 

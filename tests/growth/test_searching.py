@@ -1,9 +1,14 @@
 """Searches end in time, and say how far they came."""
 
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from bench import backlog
+from bus.cli import app
 from bus.store import Store, searching
 
 COUNT = 40
@@ -66,3 +71,19 @@ async def test_what_is_found_at_once_is_still_what_was_asked_for(store: Store) -
     assert list(store.search(state="DEAD", partner="another")) == []
     assert [found.id for found in store.search(state="DEAD", key=oldest.id, since=oldest.accepted)] == [oldest.id]
     assert list(store.search(state="DEAD", before=oldest.accepted)) == []
+
+
+def test_the_command_says_how_far_it_looked_and_goes_on_there(make_site: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`govbus messages --key` names the `--before` to go on with, on standard error, and takes it."""
+    monkeypatch.setattr(searching, "WALK", 10)
+    monkeypatch.setenv("GOVBUS_LANG", "en")
+    site = make_site()
+    backlog.fill(f"sqlite:///{site / 'data' / 'bus.db'}", backlog.context(), 20, backlog.letters(50, seed=1))
+    command = ["messages", "--site", str(site), "--key", "no such subject", "--limit", "10", "--json"]
+    first = CliRunner().invoke(app, command)
+    assert (first.exit_code, first.stdout) == (0, "[]\n")
+    before = re.search(r"--before (\S+)", first.stderr)
+    assert before is not None
+    second = CliRunner().invoke(app, [*command, "--before", before[1]])
+    assert (second.exit_code, second.stdout) == (0, "[]\n")
+    assert "--before" not in second.stderr or before[1] not in second.stderr
