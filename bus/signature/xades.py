@@ -22,6 +22,7 @@ from lxml import etree
 
 from bus.hollow import Hollow
 from bus.keys import Signer
+from bus.octets import digest
 from bus.signature.profile import DIGESTS, DS, SHA256, SIGNED_PROPERTIES_TYPE, XADES, Verified, algorithm, invalid
 from bus.signature.reading import Reference, Signature, canonical, decoded, ds, expect, resolve
 from bus.signature.times import instant, written
@@ -53,30 +54,37 @@ def _xades(name: str) -> str:
     return f"{{{XADES}}}{name}"
 
 
-def sign(document: bytes, signer: Signer, at: datetime) -> bytes:
-    """``document`` in canonical form, signed at ``at``. The Ids come from its digest: the same input gives the same properties."""
-    return sign_canonical(unsigned(document), signer, at)
+def sign(document: bytes, signer: Signer, at: datetime, hollow: Hollow | None = None) -> bytes:
+    """``document`` in canonical form, signed at ``at``. The Ids come from its digest: the same input gives the same properties.
+
+    Where ``document`` was emptied by ``hollow``, the digests are those of the whole, and its stand-ins are in what this returns.
+    """
+    return sign_canonical(unsigned(document), signer, at, hollow)
 
 
-def sign_canonical(octets: bytes, signer: Signer, at: datetime) -> bytes:
+def sign_canonical(octets: bytes, signer: Signer, at: datetime, hollow: Hollow | None = None) -> bytes:
     """The same for ``octets`` that are a document's exclusive C14N already and hold no Signature, such as text written to be so."""
-    identifier = "xades-" + hashlib.sha256(octets).hexdigest()[:32]
+    whole = hollow.parsed(octets) if hollow else octets
+    identifier = "xades-" + digest(whole).hex()[:32]
     certificate = _signing_certificate(signer.certificate_der)
     properties = _SIGNED_PROPERTIES.format(id=identifier, at=written(at), certificate=certificate)
     references = [
-        reference("", octets, enveloped=True),
+        reference("", whole, enveloped=True),
         reference(f"#{identifier}-properties", properties.encode(), type_uri=SIGNED_PROPERTIES_TYPE),
     ]
     objects = _OBJECT.format(id=identifier, signed=within(properties, xades=XADES, ds=DS))
     return spliced(octets, signature(signer, references, x509_data(signer), objects=objects, identifier=identifier))
 
 
-def verify(document: bytes, trust: Callable[[bytes], T]) -> Verified[T]:
-    """What the document's signature proved. ``trust`` gets the certificate (DER) and raises Rejected, or returns who it is."""
-    return verify_tree(parse(document), trust)
+def verify(document: bytes, trust: Callable[[bytes], T], hollow: Hollow | None = None) -> Verified[T]:
+    """What the document's signature proved. ``trust`` gets the certificate (DER) and raises Rejected, or returns who it is.
+
+    Where ``document`` was emptied by ``hollow``, it is the whole that is verified, and the stand-ins are in ``octets``.
+    """
+    return verify_tree(parse(document), trust, hollow)
 
 
-def verify_tree(root: etree._Element, trust: Callable[[bytes], T]) -> Verified[T]:
+def verify_tree(root: etree._Element, trust: Callable[[bytes], T], hollow: Hollow | None = None) -> Verified[T]:
     """The same for a document that ``xmlio.parse`` has read, or a copy of an element of one. The Signature is taken out of the tree."""
     signed = the_signature(root)
     if root[-1] is not signed.element:
@@ -88,14 +96,14 @@ def verify_tree(root: etree._Element, trust: Callable[[bytes], T]) -> Verified[T
     identity = trust(certificate)
     signed.check_value(certificate)
     octets = without(root, signed.element, whole.prefixes)
-    whole.check(octets)
+    whole.check(hollow.parsed(octets) if hollow else octets)
     return Verified(octets, certificate, identity, at)
 
 
 @lru_cache(maxsize=64)
 def _signing_certificate(certificate: bytes) -> str:
-    digest = encoded(hashlib.sha256(certificate).digest())
-    return _SIGNING_CERTIFICATE.format(digest=digest, issuer_serial=encoded(issuer_serial(x509.load_der_x509_certificate(certificate))))
+    value = encoded(hashlib.sha256(certificate).digest())
+    return _SIGNING_CERTIFICATE.format(digest=value, issuer_serial=encoded(issuer_serial(x509.load_der_x509_certificate(certificate))))
 
 
 def _signed_properties(signed: Signature) -> etree._Element:

@@ -15,6 +15,7 @@ from typing import TypeVar
 from lxml import etree
 
 from bus.errors import Rejected
+from bus.hollow import Hollow
 from bus.keys import Signer
 from bus.signature.profile import Verified, invalid
 from bus.signature.reading import Reference, Signature, decoded, ds, read, resolve
@@ -24,14 +25,15 @@ from bus.xmlio import canonicalize, parse
 T = TypeVar("T")
 
 
-def sign_enveloped(document: bytes, signer: Signer) -> bytes:
-    """``document`` in canonical form with a Signature as the root's last child."""
+def sign_enveloped(document: bytes, signer: Signer, hollow: Hollow | None = None) -> bytes:
+    """``document`` in canonical form with a Signature as the root's last child. ``hollow``: as ``xades.sign`` says."""
     octets = unsigned(document)
-    return spliced(octets, signature(signer, [reference("", octets, enveloped=True)], x509_data(signer)))
+    whole = hollow.parsed(octets) if hollow else octets
+    return spliced(octets, signature(signer, [reference("", whole, enveloped=True)], x509_data(signer)))
 
 
-def verify_enveloped(document: bytes, trust: Callable[[bytes], T]) -> Verified[T]:
-    """What the document's one Signature proved; it is the only reference's whole document."""
+def verify_enveloped(document: bytes, trust: Callable[[bytes], T], hollow: Hollow | None = None) -> Verified[T]:
+    """What the document's one Signature proved; it is the only reference's whole document. ``hollow``: as ``xades.verify`` says."""
     root = parse(document)
     signed = the_signature(root)
     if signed.objects or len(signed.references) != 1:
@@ -42,7 +44,7 @@ def verify_enveloped(document: bytes, trust: Callable[[bytes], T]) -> Verified[T
     identity = trust(certificate)
     signed.check_value(certificate)
     octets = without(root, signed.element, whole.prefixes)
-    whole.check(octets)
+    whole.check(hollow.parsed(octets) if hollow else octets)
     return Verified(octets, certificate, identity)
 
 

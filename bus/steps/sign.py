@@ -10,7 +10,6 @@ from typing import Literal
 from pydantic import Field
 
 from bus.exchange import Exchange, Step
-from bus.octets import whole
 from bus.options import KeyName, Model
 from bus.signature import xades, xmldsig
 from bus.site import Site
@@ -29,8 +28,10 @@ def build(options: Options, site: Site) -> Step:
     note = f"sign {options.profile} {signer.name}"
 
     def sign(exchange: Exchange) -> Exchange:
-        body = whole(exchange.message.body)
-        signed = xades.sign(body, signer, exchange.now) if options.profile == "xades" else xmldsig.sign_enveloped(body, signer)
-        return exchange.with_body(signed, note)
+        body, hollow = exchange.message.emptied, exchange.message.hollow
+        signed = (
+            xades.sign(body, signer, exchange.now, hollow) if options.profile == "xades" else xmldsig.sign_enveloped(body, signer, hollow)
+        )
+        return exchange.with_body(hollow.parsed(signed), note)
 
     return sign

@@ -14,7 +14,6 @@ from pydantic import Field
 from bus.errors import Rejected
 from bus.exchange import Exchange, Step
 from bus.message import SENDER
-from bus.octets import whole
 from bus.options import Model
 from bus.signature import xades, xmldsig
 from bus.site import Site
@@ -34,10 +33,11 @@ def build(options: Options, site: Site) -> Step:
     verify_document = _PROFILES[options.profile]
 
     def verify(exchange: Exchange) -> Exchange:
-        verified = verify_document(whole(exchange.message.body), lambda certificate: site.keyring.identify(certificate, exchange.now))
-        sender = exchange.message.header(SENDER)
+        message = exchange.message
+        verified = verify_document(message.emptied, lambda certificate: site.keyring.identify(certificate, exchange.now), message.hollow)
+        sender = message.header(SENDER)
         if options.by == "sender" and verified.identity != sender:
             raise Rejected("signer-not-sender", signer=verified.identity, partner=sender)
-        return exchange.with_body(verified.octets, f"verify {options.profile} {verified.identity}")
+        return exchange.with_body(message.hollow.parsed(verified.octets), f"verify {options.profile} {verified.identity}")
 
     return verify

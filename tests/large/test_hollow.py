@@ -1,6 +1,8 @@
 """Hollow documents: what comes of the small one, filled, is octet for octet what would have come of the whole."""
 
 import hashlib
+from datetime import UTC, datetime
+from functools import partial
 
 import pybase64
 import pytest
@@ -9,8 +11,14 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from bus import octets, xmlio
+from bus.errors import Rejected
 from bus.hollow import KEPT, SHORTEST, Hollow, canonical_form
 from bus.octets import Encoded, Octets
+from bus.signature import xades, xmldsig
+from sandbox.sites import Sites
+from sandbox.unit import read_signer
+
+NOW = datetime(2026, 11, 22, 8, tzinfo=UTC)
 
 #: What a writer may put between the characters of base64, and around it.
 SPACES = st.sampled_from(["", "\n", "\r\n", "\r", " ", "\t"])
@@ -100,3 +108,21 @@ def test_what_is_no_base64_is_told_from_what_is(text: bytes) -> None:
     """Cut short, padded in the middle (of a chunk, or at its end), or with other characters in it."""
     with pytest.raises(ValueError, match=r"."):
         octets.collected(octets.decoded(text))
+
+
+@pytest.mark.parametrize("profile", ["xades", "xmldsig"])
+def test_a_large_document_is_signed_and_verified_as_the_whole_that_it_is(profile: str, places: Sites) -> None:
+    """The signature made over an outline is, octet for octet, the one made over the whole; and so is what verifying it proves."""
+    own = read_signer(places.key("telecom-authority"))
+    data = b"<r a='1'><Content>" + b"QUJD" * 500_000 + b"</Content></r>"
+    if profile == "xades":
+        sign, verify = partial(xades.sign, signer=own, at=NOW), xades.verify
+    else:
+        sign, verify = partial(xmldsig.sign_enveloped, signer=own), xmldsig.verify_enveloped
+    signing, verifying, wary = Hollow(), Hollow(), Hollow()
+    signed = octets.whole(signing.parsed(sign(signing.emptied(data), hollow=signing)))
+    assert signed == sign(data)
+    proved = verify(verifying.emptied(signed), bytes, verifying).octets
+    assert octets.whole(verifying.parsed(proved)) == xmlio.canonicalize(xmlio.parse(data))
+    with pytest.raises(Rejected, match="digest"):
+        verify(wary.emptied(signed[:1_000_000] + b"X" + signed[1_000_001:]), bytes, wary)
