@@ -17,8 +17,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from bus.delivery import State
-from bus.errors import LANGUAGES, catalogue, text
-from bus.store import debts, dialect, parcel
+from bus.errors import LANGUAGES, Deferred, catalogue, text
+from bus.store import debts, parcel
 from bus.store.blobs import Files
 from bus.store.snapshot import Snapshot
 from bus.store.tables import NEVER, deliveries
@@ -34,32 +34,40 @@ HELD = "delivery-held"
 
 
 def write(reading: sa.Engine, files: Files, path: Path, site: Mapping[str, Path], said: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Write a backup to ``path``, with the files of ``site`` by their names in it. Returns what it says."""
-    with tempfile.TemporaryDirectory(prefix=".backup-", dir=path.parent) as directory:
-        copy = Path(directory) / DATABASE
-        _copy(reading, copy)
-        with parcel.packing(path) as packing:
-            packing.add_file(DATABASE, copy)
-            counts, digests = _contents(copy, files)
-            for digest in digests:
-                if packing.wants(digest):
-                    packing.add_blob_file(digest, files.path(digest))
-            for name, file in site.items():
-                packing.add_file(SITE + name, file)
-            told = {**said, "rows": counts, "bodies": len(digests)}
-            packing.close(KIND, told)
+    """Write a backup to ``path``, with the files of ``site`` by their names in it. Returns what it says. Raises Deferred 4.3.1."""
+    try:
+        with tempfile.TemporaryDirectory(prefix=".backup-", dir=path.parent) as directory:
+            copy = Path(directory) / DATABASE
+            _copy(reading, copy)
+            return _pack(copy, files, path, site, said)
+    except OSError as error:
+        raise Deferred("file-unwritable", file=path, detail=error.strerror or error) from error
+    except sqlite3.Error as error:
+        raise Deferred("file-unwritable", file=path, detail=error) from error
+
+
+def _pack(copy: Path, files: Files, path: Path, site: Mapping[str, Path], said: Mapping[str, Any]) -> Mapping[str, Any]:
+    rows, digests = _contents(copy, files)
+    with parcel.packing(path) as packing:
+        packing.add_file(DATABASE, copy)
+        for digest in digests:
+            if packing.wants(digest):
+                packing.add_blob_file(digest, files.path(digest))
+        for name, file in site.items():
+            packing.add_file(SITE + name, file)
+        told = {**said, "rows": rows, "bodies": len(digests)}
+        packing.close(KIND, told)
     return told
 
 
 def _copy(reading: sa.Engine, copy: Path) -> None:
-    """The database as it is at one moment; writers go on meanwhile."""
+    """Copy the database as it is at one moment; writers go on meanwhile."""
     source: Any = reading.raw_connection()
     target = sqlite3.connect(copy)
     try:
-        with dialect.availability():
-            source.driver_connection.backup(target)
-            # One file, not three, and no mode that outlives the copy.
-            target.execute("PRAGMA journal_mode = DELETE")
+        source.driver_connection.backup(target)
+        # One file, not three.
+        target.execute("PRAGMA journal_mode = DELETE")
     finally:
         target.close()
         source.close()
