@@ -1,20 +1,15 @@
 """The buses and partners of the fault tests."""
 
-import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
-from faults_rig import AGENCY, HASTY, MINISTRY, Bus, Rig, hub_answer, now
+from faults_rig import AGENCY, HASTY, MINISTRY, Rig, bus, copy_site, hub_answer, now
 from partner_server import PartnerServer
 
-from bus import config
-from bus.engine import Engine
-from bus.evidence import Evidence
 from bus.http import tls_context
-from bus.ids import uuid7
-from bus.store import Store
+from bus.site import Clock
 from sandbox import sites
 
 
@@ -24,32 +19,16 @@ def made_sites(tmp_path_factory: pytest.TempPathFactory) -> sites.Sites:
     return sites.create(tmp_path_factory.mktemp("faults"), now())
 
 
-@asynccontextmanager
-async def bus(directory: Path, routes: str, environment: dict[str, str]) -> AsyncIterator[Bus]:
-    """A bus over a site's keys, with these routes."""
-    (directory / "routes.yaml").write_text(routes, encoding="utf-8")
-    loaded = config.load(directory, environment=environment, clock=now)
-    evidence = Evidence(loaded.site.keyring.signer(loaded.site.key), loaded.site.keyring.own, now)
-    url = f"sqlite:///{directory / 'data' / 'bus.db'}"
-    store = Store.open(url, seal=evidence.seal, organisation=loaded.site.organisation, clock=now, ids=uuid7(now), chain="main")
-    engine = Engine(loaded.site, store, loaded.endpoints, loaded.routes, clock=now, ids=uuid7(now))
-    await engine.start()
-    yield Bus(loaded.site, store, engine, evidence, loaded.endpoints)
-    await engine.stop(grace=2.0)
-    store.close()
-
-
 @pytest.fixture
 def make_rig(made_sites: sites.Sites, tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Rig]]:
-    """Starts the ministry, by these routes, and its two partners."""
+    """Starts the ministry, by these routes and this clock, and its two partners."""
 
     @asynccontextmanager
-    async def start(routes: str = MINISTRY) -> AsyncIterator[Rig]:
+    async def start(routes: str = MINISTRY, clock: Clock = now) -> AsyncIterator[Rig]:
         for name in ("ministry", "agency"):
-            shutil.copytree(getattr(made_sites, name), tmp_path / name)
-            (tmp_path / name / ".env").unlink(missing_ok=True)
+            copy_site(getattr(made_sites, name), tmp_path)
         async with AsyncExitStack() as stack:
-            agency = await stack.enter_async_context(bus(tmp_path / "agency", AGENCY, {}))
+            agency = await stack.enter_async_context(bus(tmp_path / "agency", {}, routes=AGENCY))
             own = tmp_path / "agency" / "certs" / "own"
             service = await PartnerServer(agency.asked).open(tls_context(own / "tls.crt", own / "tls.key"))
             hub = await PartnerServer(hub_answer).open()
@@ -60,7 +39,7 @@ def make_rig(made_sites: sites.Sites, tmp_path: Path) -> Callable[..., AbstractA
                 "VXP_URL": f"http://127.0.0.1:{hub.port}/vxp/exchange",
                 "VXP_SECRET": "a secret of the tests",
             }
-            ministry = await stack.enter_async_context(bus(tmp_path / "ministry", routes, environment))
+            ministry = await stack.enter_async_context(bus(tmp_path / "ministry", environment, routes=routes, clock=clock))
             yield Rig(ministry, agency, {"agency": service, "exchange": hub})
 
     return start

@@ -2,19 +2,25 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from partner_server import Asked, PartnerServer
 
+from bus import config
 from bus.audit import audit
 from bus.endpoint import Adapter, Request, Response
 from bus.engine import Engine
 from bus.evidence import Evidence
+from bus.ids import uuid7
+from bus.lanes import LEASE
 from bus.message import KIND, SENDER, SENDER_MESSAGE_ID, Message
-from bus.site import Site
+from bus.site import Clock, Site
 from bus.store import Store
 
 #: Longer than anything here takes; a test that waits this long has failed.
@@ -86,6 +92,26 @@ def letter(name: str, to: str, text: str = "") -> bytes:
     ).encode()
 
 
+def handed_in(name: str, to: str, text: str = "") -> Message:
+    """The letter as a unit's message, under an id of its own."""
+    headers = {SENDER: "telecom-authority", SENDER_MESSAGE_ID: name, KIND: "document"}
+    return Message(f"message-{name}", headers, letter(name, to, text))
+
+
+def copy_site(site: Path, directory: Path) -> Path:
+    """A site's files below a test's own directory, without the addresses that were written for it."""
+    copy = shutil.copytree(site, directory / site.name)
+    (copy / ".env").unlink(missing_ok=True)
+    return copy
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait for something to be so."""
+    async with asyncio.timeout(PATIENCE):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
 def now() -> datetime:
     return datetime.now(UTC)
 
@@ -110,6 +136,34 @@ class Bus:
         return await door(Request(asked.method, path, "", dict(asked.headers), asked.body, "https://agency.example"))
 
 
+@asynccontextmanager
+async def bus(
+    directory: Path,
+    environment: Mapping[str, str],
+    *,
+    routes: str = "",
+    clock: Clock = now,
+    chain: str = "main",
+    lease: timedelta = LEASE,
+    lanes: bool = True,
+) -> AsyncIterator[Bus]:
+    """A bus over a site, with these routes for its own; one of several where it has a ``chain`` of its own. Idle without ``lanes``."""
+    if routes:
+        (directory / "routes.yaml").write_text(routes, encoding="utf-8")
+    loaded = config.load(directory, environment=environment, clock=clock)
+    evidence = Evidence(loaded.site.keyring.signer(loaded.site.key), loaded.site.keyring.own, clock)
+    url = f"sqlite:///{directory / 'data' / 'bus.db'}"
+    store = Store.open(url, seal=evidence.seal, organisation=loaded.site.organisation, clock=clock, ids=uuid7(clock), chain=chain)
+    engine = Engine(loaded.site, store, loaded.endpoints, loaded.routes, clock=clock, ids=uuid7(clock), lease=lease)
+    if lanes:
+        await engine.start()
+    try:
+        yield Bus(loaded.site, store, engine, evidence, loaded.endpoints)
+    finally:
+        await engine.stop(grace=2.0)
+        store.close()
+
+
 async def hub_answer(asked: Asked) -> Response:
     """What a good hub says to anything."""
     said = {"DocId": f"hub-{asked.name}"} if asked.path.endswith("sendEdoc") else {"data": []}
@@ -126,8 +180,7 @@ class Rig:
 
     async def hand_in(self, name: str, to: str, text: str = "") -> str:
         """A document for ``agency`` or ``exchange`` from a unit; the id of the receipt."""
-        headers = {SENDER: "telecom-authority", SENDER_MESSAGE_ID: name, KIND: "document"}
-        return (await self.ministry.engine.accept("documents", Message("", headers, letter(name, to, text)))).receipt.id
+        return (await self.ministry.engine.accept("documents", handed_in(name, to, text))).receipt.id
 
     def statuses(self, name: str) -> list[str]:
         """What the receipts of a document say, oldest first."""
@@ -145,9 +198,7 @@ class Rig:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait for something to be so."""
-        async with asyncio.timeout(PATIENCE):
-            while not holds():
-                await asyncio.sleep(0.02)
+        await until(holds)
 
     async def delivered(self, *names: str) -> None:
         """Wait until each of these has ended well."""
