@@ -3,8 +3,9 @@
 Accepted is acknowledged; refused is journalled and rejected, so that the queue's dead-letter exchange has it. With ``answers`` each of the
 two is told there first (and a refusal is then acknowledged: its sender has been told). Whatever may pass (the store is away, a bug of ours)
 is tried again here, after growing pauses, with the message unacknowledged: given back to the broker it would come at once, and be counted
-towards the queue's delivery limit, which takes innocent messages too. A process that dies leaves its messages to the broker, which gives
-them to the next one: the message-id, or else the content, makes them the same.
+towards the queue's delivery limit, which takes innocent messages too. (RabbitMQ itself takes back what is held for its consumer_timeout,
+half an hour by default.) A process that dies leaves its messages to the broker, which gives them to the next one: the message-id, or else
+the content, makes them the same.
 """
 
 import asyncio
@@ -114,20 +115,20 @@ class Inbox:
             task.add_done_callback(self._working.discard)
 
     async def _work(self, received: Received) -> None:
-        decision = await self._persist(lambda: self._decide(received))
+        decision = await self._persist(received, lambda: self._decide(received))
         if decision is None:
             return
         publisher = self._publisher
         if publisher is not None:
-            told = await self._persist(lambda: self._tell(publisher, decision.answer))
+            told = await self._persist(received, lambda: self._tell(publisher, decision.answer))
             if not told:
                 return
         received.settle(decision.taken or publisher is not None)
 
-    async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T | None:
-        """What ``attempt`` gives, once it gives something; None when we stop before."""
+    async def _persist(self, received: Received, attempt: Callable[[], Awaitable[T]]) -> T | None:
+        """What ``attempt`` gives, once it gives something; None when we stop before, or the broker has taken the message back."""
         pause = _FIRST_PAUSE
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not received.lost.is_set():
             try:
                 result = await attempt()
             except Deferred as error:

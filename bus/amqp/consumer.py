@@ -24,13 +24,14 @@ class Received:
     """A message from a queue.
 
     ``settle`` is called once, from any thread: True, it is ours now; False, it never will be (the queue's dead-letter exchange gets it, if
-    there is one). What is never settled goes back to the queue when the connection ends.
+    there is one). What is never settled goes back to the queue when the connection ends: then ``lost`` is set, and it comes again.
     """
 
     body: bytes
     properties: Mapping[str, Any]
     headers: Mapping[str, Any]
     settle: Callable[[bool], None] = field(repr=False)
+    lost: threading.Event = field(repr=False)
 
 
 class Consumer:
@@ -105,6 +106,7 @@ class _Session:
         self._broker = broker
         self._wake = wake
         self._verdicts = queue.SimpleQueue[tuple[Any, bool]]()
+        self._over = threading.Event()
         self._link: Any = None
 
     def open(self, attempt: int, declare: Callable[[Any], str], prefetch: int, take: Callable[[Received], None]) -> None:
@@ -121,7 +123,7 @@ class _Session:
                 self._wake()
 
             # py-amqp gives an empty body as text.
-            take(Received(message.body or b"", message.properties, message.headers or {}, settle))
+            take(Received(message.body or b"", message.properties, message.headers or {}, settle, self._over))
 
         kombu.Consumer(channel, [kombu.Queue(name)], auto_declare=False, on_message=received).consume()
 
@@ -158,5 +160,6 @@ class _Session:
 
     def close(self, *, orderly: bool) -> None:
         """Let go."""
+        self._over.set()
         if self._link is not None:
             part(self._link, orderly=orderly)

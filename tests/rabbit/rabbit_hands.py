@@ -7,15 +7,16 @@ import amqp
 from rabbit_server import RabbitServer
 
 
-def put(rabbit: RabbitServer, queue: str, body: bytes, **properties: object) -> None:
-    """Put a message into a queue, confirmed."""
+def put(rabbit: RabbitServer, queue: str, body: bytes, times: int = 1, **properties: object) -> None:
+    """Put a message into a queue, confirmed; or the same one several times."""
     with rabbit.connect() as connection:
         channel = connection.channel()
         channel.confirm_select()
-        acks: list[int] = []
+        acks = [0]
         channel.events["basic_ack"].add(lambda tag, _multiple: acks.append(tag))
-        channel.basic_publish(amqp.Message(body, delivery_mode=2, **properties), routing_key=queue, mandatory=True)
-        while not acks:
+        for _ in range(times):
+            channel.basic_publish(amqp.Message(body, delivery_mode=2, **properties), routing_key=queue, mandatory=True)
+        while max(acks) < times:
             connection.drain_events(timeout=10)
 
 

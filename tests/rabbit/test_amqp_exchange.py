@@ -200,6 +200,29 @@ async def test_fault_24_a_store_that_is_away_burns_no_delivery_limit(
     assert waiting(rabbit, f"{name}-dead") == 0
 
 
+async def test_what_the_broker_has_taken_back_is_worked_by_nobody(
+    rabbit: RabbitServer, name: str, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A message that is being tried is redelivered after the connection was cut: the old attempts end, only the new ones go on."""
+    monkeypatch.setattr("adapters.amqp.inbox._FIRST_PAUSE", 0.02)
+    loaded = site(extra=", prefetch: 4")
+    async with running(loaded) as bus:
+        await eventually(lambda: exists(rabbit, f"{name}-in"))
+        bus.store.accept = away  # type: ignore[method-assign]
+        for number in range(4):
+            await asyncio.to_thread(put, rabbit, f"{name}-in", letter(number), message_id=f"doc-{number}")
+        inbox = loaded.endpoints["unit-queue"]._inbox  # type: ignore[attr-defined]
+        await eventually(lambda: len(inbox._working) == 4)
+        before = set(inbox._working)
+        await asyncio.to_thread(rabbit.control, "close_all_connections", "cut by the test")
+        await eventually(lambda: len(inbox._working) == 4 and before.isdisjoint(inbox._working))
+
+
+async def away(*_: object, **__: object) -> Answer:
+    """A store that cannot be written."""
+    raise Deferred("store-unavailable")
+
+
 async def test_fault_24_what_the_broker_redelivers_after_a_death_is_the_same_message(rabbit: RabbitServer, name: str, site: Site) -> None:
     """Accepted and not acknowledged, for the connection is cut in between, twice: each is one document, none is dead-lettered."""
     async with running(site(extra=", prefetch: 4, answers: env:ANSWERS")) as bus:

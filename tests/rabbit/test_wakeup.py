@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
-from rabbit_hands import got, put, waiting
+from rabbit_hands import got, put, until, waiting
 from rabbit_line import Line
 from rabbit_server import RabbitServer
 
@@ -104,7 +104,7 @@ async def test_a_nudge_carries_the_target_and_nothing_else(rabbit: RabbitServer,
 
 
 async def test_a_dead_nodes_queue_stays_small(rabbit: RabbitServer, join: Join, name: str) -> None:
-    """Quorum queues, bounded in number and in time; what is left lying goes to the dead-letter queue, bounded too."""
+    """Quorum queues, bounded in number and in time; what does not fit goes to the dead-letter queue, bounded too."""
     one, _ = join("one")
     await listening(one)
     await one.stop()
@@ -114,6 +114,9 @@ async def test_a_dead_nodes_queue_stays_small(rabbit: RabbitServer, join: Join, 
     assert {"quorum" in own, '"x-message-ttl",30000' in own, '"x-max-length",1000' in own, '"x-expires",86400000' in own} == {True}
     assert f'"x-dead-letter-exchange","govbus.{name}.nudges.dead"' in own
     assert {"quorum" in dead, '"x-message-ttl",86400000' in dead, '"x-max-length",1000' in dead} == {True}
+    await asyncio.to_thread(put, rabbit, f"govbus.{name}.nudges.one", b"agency", 1_010)
+    await asyncio.to_thread(until, lambda: waiting(rabbit, f"govbus.{name}.nudges.dead") == 10)
+    assert waiting(rabbit, f"govbus.{name}.nudges.one") == 1_000
 
 
 async def test_without_a_broker_telling_costs_nothing_and_says_what_is_missing(name: str) -> None:
