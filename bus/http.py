@@ -22,7 +22,7 @@ from bus import log, metrics, points
 from bus.arriving import MOST_SILENCE, Arrival, Gone, Receive, Space, linger
 from bus.endpoint import Door, Request, Response
 from bus.errors import BusError
-from bus.octets import chunks
+from bus.octets import streamed
 
 #: Octets of a request's line and headers together. VXP names up to 10 000 receivers there, twice.
 MOST_HEADERS = 1 << 20
@@ -232,7 +232,7 @@ async def _reply(send: Send, response: Response, *, close: bool = False, then: C
     if isinstance(response.body, bytes) and then is None:
         await send({"type": "http.response.body", "body": response.body})
         return
-    for chunk in chunks(response.body):
+    async for chunk in streamed(response.body):
         try:
             async with asyncio.timeout(MOST_SILENCE):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})

@@ -8,6 +8,7 @@ Promise: pieces never change, so the chunks are the same each time they are aske
 Raises what a piece raises while it is read; ``decoded`` ValueError for what is not base64 (RFC 4648 section 4, white space allowed).
 """
 
+import asyncio
 import hashlib
 import io
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -95,8 +96,9 @@ def chunks(body: Body | memoryview) -> Iterator[Chunk]:
 
 
 async def streamed(body: Body) -> AsyncIterator[Chunk]:
-    """The same for who sends them: reading a portion from a file or encoding it takes less than handing it to a thread would."""
-    for chunk in chunks(body):
+    """The same for who sends them: a file or a database is read in a thread, so that the event loop waits for neither."""
+    portions = chunks(body)
+    while (chunk := await asyncio.to_thread(next, portions, None)) is not None:
         yield chunk
 
 

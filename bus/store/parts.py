@@ -1,12 +1,12 @@
 """Parts: large bodies in the database, where every node of a shared store can reach them. The same promises as ``blobs.Files``.
 
 A body lies in numbered rows of PART octets, which are written in one transaction of their own, before the message's: complete or absent.
-A crash between the two leaves octets nobody names, which the audit reports as a note. Reading needs the memory for one body and one part.
+A crash between the two leaves octets nobody names, which the audit reports as a note. Reading needs the memory for
+one part, and a connection only while it is fetched: a partner may take as long over a body as his line does.
 """
 
 import asyncio
 import hashlib
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from bus import points
 from bus.errors import Rejected
-from bus.octets import Body, regrouped
+from bus.octets import SMALL, Body, Chunk, Octets, chunks, joined, regrouped
 from bus.store import dialect
 from bus.store.blobs import IN_ROW
 from bus.store.tables import blob_parts
@@ -39,7 +39,7 @@ class Parts:
         """Have a large body in the database when this returns, without holding up the event loop. Raises Deferred 4.3.1."""
         if len(body) > IN_ROW:
             await asyncio.to_thread(self._write, digest, body)
-        return body
+        return Octets(_Rows(self, digest, len(body))) if len(body) > SMALL else body
 
     def _write(self, digest: str, body: Body) -> None:
         with dialect.availability():
@@ -58,23 +58,24 @@ class Parts:
         with self.engine.connect() as connection:
             return int(connection.execute(_SIZE, {"of_digest": digest}).scalar_one() or 0)
 
-    def read(self, digest: str, size: int) -> bytes:
-        """A large body. Only its size is checked here, its digest by the audit. Raises Rejected 5.3.0 when it is lost."""
-        # A BytesIO gives away the octets it has gathered; joining a list of parts would hold them twice.
-        body = io.BytesIO()
+    def read(self, digest: str, size: int) -> Body:
+        """A large body, read when its chunks are. Its size is checked, its digest by the audit alone. Raises Rejected 5.3.0 when lost."""
         with dialect.availability():
-            for part in self._parts(digest):
-                body.write(part)
-        if body.tell() != size:
+            there = self.size(digest)
+        if there != size:
             raise Rejected("content-lost", digest=digest)
-        return body.getvalue()
+        return joined(_Rows(self, digest, size))
 
-    def _parts(self, digest: str) -> Iterator[bytes]:
-        with self.engine.connect() as connection:
-            number = 0
-            while (part := connection.execute(_PART, {"of_digest": digest, "number": number}).scalar_one_or_none()) is not None:
-                yield part
-                number += 1
+    def parts(self, digest: str) -> Iterator[bytes]:
+        """The octets in order. Raises Deferred 4.3.1."""
+        number = 0
+        while (part := self._part(digest, number)) is not None:
+            yield part
+            number += 1
+
+    def _part(self, digest: str, number: int) -> bytes | None:
+        with dialect.availability(), self.engine.connect() as connection:
+            return connection.execute(_PART, {"of_digest": digest, "number": number}).scalar_one_or_none()
 
     def names(self) -> Iterator[str]:
         """The digest every body goes by, in order."""
@@ -94,6 +95,23 @@ class Parts:
     def actual(self, digest: str) -> str:
         """The digest that the octets have which go by ``digest``."""
         found = hashlib.sha256()
-        for part in self._parts(digest):
+        for part in self.parts(digest):
             found.update(part)
         return found.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """A body's rows as a piece of it. Raises Deferred 4.3.1."""
+
+    shelf: Parts
+    digest: str
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The octets in order."""
+        for part in self.shelf.parts(self.digest):
+            yield from chunks(part)

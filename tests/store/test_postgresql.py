@@ -18,6 +18,7 @@ from bus.audit import audit
 from bus.delivery import ROUTE_PREFIX
 from bus.endpoint import Sent
 from bus.errors import ConfigurationError
+from bus.octets import whole
 from bus.receipt import Status
 from bus.store import Owed, Store, Work, dialect, tables
 from bus.store.parts import PART
@@ -166,7 +167,7 @@ class TestPostgresql(StoreContract):
         body = os.urandom(3 * PART + 5)
         await asyncio.gather(*(self.repeat(store, number, body) for number, store in enumerate([self.store, other] * 3)))
         works = await other.claim("a", 10, LEASE)
-        assert [bytes(work.message.body) == body for work in works] == [True] * 6
+        assert [whole(work.message.body) == body for work in works] == [True] * 6
         self.assert_sound()
 
     # --- a node is the only one on its chain ------------------------------------------------------------------------------
