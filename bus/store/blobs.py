@@ -14,11 +14,13 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Protocol
 
+import sqlalchemy as sa
+
 from bus import points
 from bus.errors import Deferred, Rejected
 from bus.octets import CHUNK, SMALL, Body, Octets, chunks, joined, whole
 from bus.store import dialect
-from bus.store.tables import blobs
+from bus.store.tables import blob_parts, blobs
 from bus.store.transaction import Transaction, Turn
 
 #: Largest body kept in a row, in octets.
@@ -27,9 +29,22 @@ IN_ROW = 256 * 1024
 UNFINISHED = ".unfinished-"
 
 
+_RELY = (
+    sa.select(blob_parts.c.part)
+    .where(blob_parts.c.digest == sa.bindparam("of_digest"), blob_parts.c.part == 0)
+    .with_for_update(read=True, key_share=True)
+)
+
+
 def keep(tx: Transaction, digest: str, body: Body) -> None:
-    """Keep a small body in its row. A large one is a file already: see ``Files.keep``."""
-    if len(body) <= IN_ROW:
+    """Keep a small body in its row. A large one is on its shelf already; in a shared store it must not be pruned before the commit.
+
+    Raises Deferred 4.3.1 where it was pruned just now: whoever repeats puts it there again.
+    """
+    if len(body) > IN_ROW:
+        if not dialect.embedded(tx.connection) and tx.connection.execute(_RELY, {"of_digest": digest}).first() is None:
+            raise Deferred("store-unavailable")
+    else:
         tx.write(Turn.BLOB, dialect.insert_once(tx.connection.dialect.name, blobs), {"digest": digest, "body": whole(body)})
 
 

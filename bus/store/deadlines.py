@@ -46,8 +46,13 @@ UNCONFIRMED = select(_d.owner, sa.func.count().label("number")).where(_unconfirm
 _alarmed = sa.exists().where(journal.c.delivery_id == _d.id, journal.c.event == OVERDUE, journal.c.at > bindparam("since"))
 #: The first ``most`` of them that no alarm was raised about after ``since``.
 UNALARMED = select(_d.id).where(_unconfirmed, ~_alarmed).order_by(_d.created).limit(bindparam("most"))
-#: Those of the deliveries ``ids`` in ``state``.
-NAMED = select(deliveries).where(_d.id.in_(bindparam("ids", expanding=True)), _d.state == bindparam("in_state")).order_by(_d.seq)
+#: Those of the deliveries ``ids`` in ``state``, but what another node is changing at this moment: it is no longer what it was.
+NAMED = (
+    select(deliveries)
+    .where(_d.id.in_(bindparam("ids", expanding=True)), _d.state == bindparam("in_state"))
+    .order_by(_d.seq)
+    .with_for_update(skip_locked=True)
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ def at_once(connection: sa.Connection) -> None:
     connection.info["at once"] = True
 
 
-def embedded(engine: sa.Engine) -> bool:
+def embedded(engine: sa.Engine | sa.Connection) -> bool:
     """Whether the database runs in this process: a statement costs no journey."""
     return engine.dialect.name == "sqlite"
 
@@ -218,6 +218,21 @@ def lock_orders(connection: sa.Connection, orders: Iterable[tuple[str, str]]) ->
 def try_order(connection: sa.Connection, order: tuple[str, str]) -> bool:
     """As ``lock_orders``, but False instead of waiting."""
     return connection.dialect.name != "postgresql" or postgresql.try_lock(connection, postgresql.number("order", *order))
+
+
+def ask(engine: sa.Engine, query: sa.Executable) -> Sequence[sa.Row[Any]]:
+    """The rows of a question; asked once more when the connection turns out to be lost, since the server was restarted perhaps."""
+    try:
+        return _ask(engine, query)
+    except exc.DBAPIError as error:
+        if not repeatable(error):
+            raise
+        return _ask(engine, query)
+
+
+def _ask(engine: sa.Engine, query: sa.Executable) -> Sequence[sa.Row[Any]]:
+    with engine.connect() as connection:
+        return connection.execute(query).all()
 
 
 @contextmanager

@@ -29,6 +29,21 @@ _AFTER = blob_parts.c.digest > sa.bindparam("after")
 _NAMES = sa.select(blob_parts.c.digest).where(_AFTER, blob_parts.c.part == 0).order_by(blob_parts.c.digest).limit(1000)
 
 
+_first = sa.and_(blob_parts.c.digest == sa.bindparam("of_digest"), blob_parts.c.part == 0)
+_HOLD = sa.select(blob_parts.c.part).where(_first).with_for_update()
+_REMOVE = blob_parts.delete().where(blob_parts.c.digest == sa.bindparam("of_digest"))
+
+
+def hold(connection: sa.Connection, digest: str) -> None:
+    """Wait until nobody relies on this body without having committed, and let nobody begin to, until the transaction ends."""
+    connection.execute(_HOLD, {"of_digest": digest})
+
+
+def remove(connection: sa.Connection, digest: str) -> int:
+    """Delete a body that is held. Returns 0 or 1."""
+    return min(connection.execute(_REMOVE, {"of_digest": digest}).rowcount, 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """The table of large bodies. ``engine``: whose statements commit by themselves; what keeps a body begins a transaction."""

@@ -31,7 +31,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
-from bus.store import archive, dialect
+from bus.store import archive, dialect, parts
 from bus.store.archive import Order, Places, Segment
 from bus.store.blobs import UNFINISHED, Files, Shelf
 from bus.store.snapshot import Snapshot
@@ -115,24 +115,25 @@ class Pruning:
 
     async def _sweep(self) -> int:
         """Remove the octets that nobody names."""
-        marks, in_rows, in_files = await asyncio.to_thread(self._unnamed)
+        marks, in_rows, large = await asyncio.to_thread(self._unnamed)
         swept, sweep = 0, _Sweep(marks)
         for begin in range(0, len(in_rows), AT_ONCE):
             began = time.monotonic()
             swept += await self.write(partial(sweep.rows, digests=in_rows[begin : begin + AT_ONCE]))
             await asyncio.sleep((time.monotonic() - began) * REST)
-        for path in in_files:
-            if await self.write(partial(sweep.free, digest=path.name)):
-                swept += await asyncio.to_thread(_discard, path)
+        for digest in large:
+            if isinstance(self.files, Files):
+                if await self.write(partial(sweep.free, digest=digest)):
+                    swept += await asyncio.to_thread(_discard, self.files.path(digest))
+            else:
+                swept += await self.write(partial(sweep.parts, digest=digest))
         return swept
 
-    def _unnamed(self) -> tuple[Places, list[str], list[Path]]:
-        """The chains' ends at one moment, and what nobody named at it. Large bodies in a shared database stay: the audit notes them."""
+    def _unnamed(self) -> tuple[Places, list[str], list[str]]:
+        """The chains' ends at one moment, and what nobody named at it: bodies in rows, and large ones."""
         with self.snapshot() as snapshot:
-            marks, in_rows, in_files = snapshot.heads(), list(snapshot.unnamed_blobs()), list[Path]()
-            if isinstance(self.files, Files):
-                in_files = [self.files.path(digest) for digest in sorted(set(self.files.names()) - set(snapshot.named_files()))]
-            return marks, in_rows, in_files
+            large = sorted(set(self.files.names()) - set(snapshot.named_files()))
+            return snapshot.heads(), list(snapshot.unnamed_blobs()), large
 
 
 def kept(rows: Iterable[tuple[int, str]]) -> tuple[int, str]:
@@ -167,6 +168,8 @@ def _say(tx: Transaction, event: str, detail: Mapping[str, Any]) -> None:
 
 def _prune(tx: Transaction, ids: Sequence[str], chosen: Segment) -> int:
     """Remove those of ``ids`` that still have ended, with all that is about them."""
+    # Who would change one of their deliveries on another node waits, and then finds it gone; who was faster is seen by the next question.
+    tx.ask(sa.select(deliveries.c.id).where(deliveries.c.message_id.in_(ids)).with_for_update()).all()
     rows = tx.ask(sa.select(messages).where(messages.c.id.in_(ids), chosen.ends())).all()
     if not rows:
         return 0
@@ -213,6 +216,11 @@ class _Sweep:
         free = [digest for digest in digests if digest not in self.named]
         tx.reached = True
         return tx.connection.execute(blobs.delete().where(blobs.c.digest.in_(free))).rowcount if free else 0
+
+    def parts(self, tx: Transaction, digest: str) -> int:
+        """Delete a large body of a shared database, unless someone is about to name it (``blobs.keep`` holds it then)."""
+        parts.hold(tx.connection, digest)
+        return parts.remove(tx.connection, digest) if self.free(tx, digest) else 0
 
     def free(self, tx: Transaction, digest: str) -> bool:
         """Whether a body that is a file may go."""

@@ -68,8 +68,8 @@ class Readers:
     engine: sa.Engine
 
     def _rows(self, query: Query) -> Sequence[Row]:
-        with dialect.availability(), self.engine.connect() as connection:
-            return connection.execute(query).all()
+        with dialect.availability():
+            return dialect.ask(self.engine, query)
 
     def pending(self, owner: str, limit: int, kinds: Sequence[str]) -> list[Pending]:
         """What waits in a mailbox, oldest first, receipts last."""

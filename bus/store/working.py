@@ -16,7 +16,7 @@ from bus.delivery import Delivery, State
 from bus.endpoint import Answer, Sent
 from bus.message import Message
 from bus.octets import Body
-from bus.receipt import Status
+from bus.receipt import Status, legible
 from bus.store import debts, issuing, statements
 from bus.store.model import Debt, Owed, Subject, Work
 from bus.store.tables import Row, moment, stamp
@@ -132,4 +132,5 @@ def _end(tx: Transaction, debt: Debt, to: State, **values: Any) -> dict[str, Any
 
 
 def _failure(code: str, reasons: Mapping[str, str]) -> dict[str, str]:
-    return {"last_code": code, "last_reason_vi": reasons["vi"], "last_reason_en": reasons["en"]}
+    # A partner's words may hold what no database takes as text.
+    return {"last_code": code} | {f"last_reason_{language}": legible(reason) for language, reason in reasons.items()}

@@ -4,6 +4,7 @@ import asyncio
 import os
 import re
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -17,10 +18,10 @@ from store_contract import LARGE, LEASE, LIFE, REASONS, ROUTE, StoreContract, me
 from bus.audit import audit
 from bus.delivery import ROUTE_PREFIX
 from bus.endpoint import Sent
-from bus.errors import ConfigurationError
+from bus.errors import ConfigurationError, Deferred
 from bus.octets import whole
 from bus.receipt import Status
-from bus.store import Owed, Store, Work, dialect, tables
+from bus.store import Owed, Store, Work, accepting, dialect, tables
 from bus.store.parts import PART
 
 
@@ -198,6 +199,26 @@ class TestPostgresql(StoreContract):
         assert audit(self.store, self.evidence).findings == (f"file {lost.digest}: its octets were changed",)
         hand.execute("DELETE FROM blob_parts")
         assert audit(self.store, self.evidence).findings == (f"blob {lost.digest}: is named and lost",)
+
+    async def test_a_large_body_that_was_pruned_at_the_last_moment_is_not_named(self, hand) -> None:
+        """It was there when the message came, and gone before it was recorded: 4.3.1, and whoever repeats is accepted."""
+        sent = message(1, LARGE)
+        await self.store._files.keep(sent.digest, LARGE)
+        hand.execute("DELETE FROM blob_parts")
+        owed = [Owed(ROUTE, "a", sent, self.clock() + LIFE)]
+        with pytest.raises(Deferred, match=r"4\.3\.1"):
+            await self.store._write(partial(accepting.accept, message=sent, owed=owed, receipts_to=""))
+        assert not (await self.store.accept(sent, *owed)).duplicate
+        self.assert_sound()
+
+    async def test_a_reason_that_is_no_text_is_kept_as_far_as_it_is(self) -> None:
+        """A partner may say anything, a zero octet too; its delivery is deferred as any other."""
+        await self.store.accept(message(1), self.owed(1))
+        [work] = await self.store.claim("a", 1, LEASE)
+        await self.store.defer(work, self.clock(), "4.4.1", {"vi": "Lỗi \0 lạ", "en": "An odd \0 error"})
+        [story] = self.store.show("message-1")
+        assert story.deliveries[0]["last_reason_vi"] == "Lỗi \ufffd lạ"
+        self.assert_sound()
 
     async def test_octets_that_nobody_names_are_noted(self) -> None:
         """A crash between a large body and its message leaves octets behind, and that is no break."""
