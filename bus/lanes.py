@@ -131,7 +131,11 @@ class Lane:
         task.add_done_callback(lambda task: self._ended(task, work))
 
     async def _try(self, work: Work) -> None:
-        failure = await self.attempt(work)
+        try:
+            failure = await self.attempt(work)
+        except Exception as error:  # noqa: BLE001 - a bug in judging a failure: the lease runs out, and the lane goes on
+            trouble(error, self.target)
+            failure = error
         if self.breaker:
             self._hear(self.breaker, work.delivery.id, failure)
 

@@ -29,9 +29,9 @@ class RetryPolicy:
         the pause. The last try is made at ``expires``, so that a message is never given up long before its time; where that lies
         behind ``now`` (the clock has leapt, see ``bus.steady``) the pause is kept all the same.
         """
-        # The exponent is capped: 2.0**1024 overflows a float, and `most` rules long before.
-        pause = min(self.first * self.factor ** min(attempt - 1, 64), self.most)
-        pause *= 0.9 + 0.2 * jitter
+        # In seconds: a timedelta overflows after some forty doublings, a float (with its exponent capped) never.
+        grown = self.first.total_seconds() * self.factor ** min(attempt - 1, 64)
+        pause = timedelta(seconds=min(grown, self.most.total_seconds()) * (0.9 + 0.2 * jitter))
         if retry_after is not None:
             pause = max(pause, timedelta(seconds=min(retry_after, _LONGEST_WISH)))
         return min(now + pause, expires) if expires > now else now + pause

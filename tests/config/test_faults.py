@@ -182,6 +182,13 @@ MISTAKES = {
     ),
     "branch without target": (", to: [{inbox: To/OrganId}]}\n", "}\n", '{when: "To', "a branch is {when: …, to: […]} or {otherwise: […]}"),
     "route that leads nowhere": ("    to: [exchange]\n", "", "name: onward", "route 'onward' leads nowhere"),
+    "deadline without mailbox": (
+        "    to: [exchange]\n",
+        "    to: [exchange]\n    confirm-within: 2d\n",
+        "confirm-within: 2d",
+        "'confirm-within' has no effect: this route puts nothing into a mailbox",
+    ),
+    "lane without width": ("poll: 10s}", "poll: 10s, width: 0}", "0}\nroutes", "'width' must be at least 1"),
     "route that goes round": (
         "to: [exchange]",
         "to: [exchange, onward]",
