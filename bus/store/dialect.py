@@ -24,6 +24,8 @@ LOCK_TIMEOUT = 10
 
 #: Pages of the write-ahead log (16 MB) before they are written back: a page that changes often is written back once.
 LOG_PAGES = 4000
+#: What the log keeps of the disk after something that held it up, such as an audit of a large store, has ended.
+LOG_BYTES = 64 << 20
 #: SQLite settings of every connection; the busy timeout first, since the others may need a lock.
 PRAGMAS = (
     f"busy_timeout = {LOCK_TIMEOUT * 1000}",
@@ -31,6 +33,7 @@ PRAGMAS = (
     "synchronous = FULL",
     "foreign_keys = ON",
     f"wal_autocheckpoint = {LOG_PAGES}",
+    f"journal_size_limit = {LOG_BYTES}",
 )
 
 #: (table, operation) that the database itself refuses -> which rows it lets go all the same: those of messages that are being pruned.
