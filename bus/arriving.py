@@ -57,31 +57,36 @@ class Space:
     worked: int = 0
     line: deque[tuple[int, asyncio.Future[None]]] = field(default_factory=deque)
 
+    def __post_init__(self) -> None:
+        metrics.BYTES_IN_FLIGHT.set_function(lambda: self.small + self.worked)
+
     def keep_small(self, size: int) -> None:
         """Count octets of a small body."""
         if self.small + size > MOST_SMALL:
             raise _busy()
-        self._count(small=size)
+        self.small += size
 
     def keep_large(self, size: int) -> None:
         """Count octets of a large body in its file."""
         if self.large + size > MOST_WAITING:
             raise _busy()
-        self._count(large=size)
+        self.large += size
 
     def let_go(self, *, small: int = 0, large: int = 0, worked: int = 0) -> None:
         """Count what is held no more, and call in those that now fit."""
-        self._count(small=-small, large=-large, worked=-worked)
+        self.small -= small
+        self.large -= large
+        self.worked -= worked
         while self.line and self._fits(self.line[0][0]):
             size, turn = self.line.popleft()
             if not turn.done():
-                self._count(worked=size)
+                self.worked += size
                 turn.set_result(None)
 
     async def enter(self, size: int) -> None:
         """Wait until a large body may be in memory, in the order of arrival."""
         if not self.line and self._fits(size):
-            self._count(worked=size)
+            self.worked += size
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.line.append((size, turn))
@@ -97,12 +102,6 @@ class Space:
 
     def _fits(self, size: int) -> bool:
         return not self.worked or self.worked + size <= MOST_WORKED
-
-    def _count(self, *, small: int = 0, large: int = 0, worked: int = 0) -> None:
-        self.small += small
-        self.large += large
-        self.worked += worked
-        metrics.BYTES_IN_FLIGHT.set(self.small + self.worked)
 
 
 @dataclass(slots=True)
@@ -121,16 +120,18 @@ class Arrival:
         if declared > SMALL and self.space.large + declared > MOST_WAITING:
             raise _busy()
         chunks: list[bytes] = []
-        clock = asyncio.get_running_loop().time
-        size, began, more = 0, clock(), True
+        size, deadline, more = 0, 0.0, True
         while more:
             event = await _next(receive)
             chunk: bytes = event.get("body", b"")
             more = event.get("more_body", False)
             size += len(chunk)
             _at_most(size)
-            if more and clock() - began > MOST_SILENCE + size / SLOWEST:
-                raise Gone
+            if more:
+                now = asyncio.get_running_loop().time()
+                deadline = deadline or now + MOST_SILENCE
+                if now > deadline + size / SLOWEST:
+                    raise Gone
             if self._file is not None or max(size, declared) > SMALL:
                 self._to_file(chunks, chunk)
             elif chunk:

@@ -1,7 +1,8 @@
 """The HTTP edge: an ASGI application that bounds what comes in, finds the door, and hands it one ``Request``.
 
 It promises: bodies are bounded, each and together (``bus.arriving``; beyond that 4.3.2 and ``Retry-After``), no client can hold a
-connection open without sending or reading, and the client's TLS certificate reaches the door (uvicorn does neither; see ``Protocol``).
+connection open without sending or reading, and the client's TLS certificate reaches the door (uvicorn does neither; see
+``ClientCertificateProtocol``).
 Health and metrics live here; protocols live in the adapters.
 """
 
@@ -49,6 +50,7 @@ class ClientCertificateProtocol(HttpToolsProtocol):
 
     _header_timer: asyncio.TimerHandle | None = None
     _header_octets = 0
+    _in_headers = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
@@ -61,16 +63,20 @@ class ClientCertificateProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Count what comes before the headers are complete."""
+        """Bound the headers; nearly always all of them come at once, and no timer is needed."""
         super().data_received(data)
-        if self._header_timer is not None:
-            self._header_octets += len(data)
-            if self._header_octets > MOST_HEADERS:
-                self.transport.abort()
+        if not (self._in_headers or self.cycle is None or self.cycle.response_complete):
+            self._end_wait()
+            return
+        if self._header_timer is None:
+            self._await_headers()
+        self._header_octets += len(data)
+        if self._header_octets > MOST_HEADERS:
+            self.transport.abort()
 
     def on_headers_complete(self) -> None:
         """The application begins to read, and bounds what follows."""
-        self._end_wait()
+        self._in_headers = False
         super().on_headers_complete()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -96,8 +102,7 @@ class ClientCertificateProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request's scope as uvicorn does, then add what the TLS layer knows."""
         super().on_message_begin()
-        if self._header_timer is None:
-            self._await_headers()
+        self._in_headers = True
         # ASGI knows no way to give up on a client in mid-reply but to wait for it.
         extensions = self.scope["extensions"] = {_ABORT: self.transport.abort}  # type: ignore[dict-item]
         tls = self.transport.get_extra_info("ssl_object")

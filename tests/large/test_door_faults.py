@@ -107,9 +107,20 @@ async def test_fault_28_headers_that_trickle_in_end_the_connection(dial: Dial, b
     sending.cancel()
 
 
-async def test_fault_28_a_connection_without_a_request_is_ended(dial: Dial) -> None:
-    """A socket is not held for somebody who says nothing."""
-    reader, _writer = await dial()
+@pytest.mark.parametrize("said", [b"", b"\r\n"], ids=["nothing", "an empty line"])
+async def test_fault_28_a_connection_without_a_request_is_ended(dial: Dial, said: bytes) -> None:
+    """A socket is not held for somebody who says nothing, or nothing that begins a request."""
+    reader, writer = await dial()
+    writer.write(said)
+    assert await ended(reader) == b""
+
+
+async def test_fault_28_an_empty_line_does_not_keep_a_used_connection_open(dial: Dial) -> None:
+    """What ends uvicorn's own wait for the next request begins ours."""
+    reader, writer = await dial()
+    writer.write(HEAD + b"Content-Length: 1\r\n\r\nx")
+    await reader.readuntil(b"\r\n\r\n1")
+    writer.write(b"\r\n")
     assert await ended(reader) == b""
 
 
