@@ -26,7 +26,7 @@ class BusProcess:
         self.site = site
         self._port = port
         self._workers = workers
-        self._environment = {**os.environ, "GOVBUS_STORE": "", **(environment or {})}
+        self._environment = {**os.environ, "GOVBUS_STORE": "", "GOVBUS_BROKER": "", **(environment or {})}
         self._log = site / "bus.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._wanted = False
