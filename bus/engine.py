@@ -17,7 +17,7 @@ what the store has committed, and what is not committed is done again when the l
 import asyncio
 import random
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -94,6 +94,7 @@ class Engine:
         self._lanes = Lanes(store, self._attempt, lease)
         self._housekeeping = Housekeeping(store, self._lanes, routes, clock, self._steady)
         self._loops: set[asyncio.Task[None]] = set()
+        self._retiring: set[asyncio.Task[None]] = set()
         self._stopping = False
 
     # --- the door -------------------------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ class Engine:
         """Take nothing new, let work in flight end within ``grace`` seconds; what does not is done again after a restart."""
         self._stopping = True
         await self._lanes.stop(grace)
-        await asyncio.gather(*(adapter.stop() for adapter in self._endpoints.values()))
+        await asyncio.gather(*(adapter.stop() for adapter in self._endpoints.values()), *self._retiring)
         points.reach("drain.adapters-stopped")
         for loop in self._loops:
             loop.cancel()
@@ -381,6 +382,13 @@ class Engine:
             await adapter.start(self)
         points.reach("reload.started")
         self._open_lanes()
+        retiring = asyncio.create_task(self._retire(old, sending))
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+
+    @staticmethod
+    async def _retire(adapters: Mapping[str, Adapter], sending: Collection[asyncio.Task[None]]) -> None:
+        """Stop the adapters of an old generation, once what they were sending has ended or taken too long."""
         if sending:
             await asyncio.wait(sending, timeout=_DRAIN_SECONDS)
-        await asyncio.gather(*(adapter.stop() for adapter in old.values()))
+        await asyncio.gather(*(adapter.stop() for adapter in adapters.values()))

@@ -30,6 +30,7 @@ class Partner:
     taken: list[Message] = field(default_factory=list)
     attempts: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
+    stopped: bool = False
     features: Features = field(default_factory=lambda: Features(sends=True))
 
     def __post_init__(self) -> None:
@@ -42,7 +43,8 @@ class Partner:
         """Nothing to poll."""
 
     async def stop(self) -> None:
-        """Nothing to close."""
+        """Whoever is being sent something is cut off."""
+        self.stopped = True
 
     async def send(self, message: Message) -> Sent:
         self.attempts += 1

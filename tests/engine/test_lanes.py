@@ -115,6 +115,22 @@ async def test_a_lane_is_as_wide_as_its_endpoint_says(bench: Bench) -> None:
     await bench.until(lambda: len(partner.taken) == 8)
 
 
+async def test_a_reload_waits_for_nobody_and_cuts_nobody_off(bench: Bench) -> None:
+    """With a delivery under way at a slow partner the new generation works at once; the old one's adapter ends when it has sent."""
+    old = bench.partners["agency"]
+    old.gate.clear()
+    await bench.hand_in("slow")
+    await bench.until(lambda: old.attempts == 1)
+    bench.partners = {name: Partner(name) for name in bench.partners}
+    await bench.engine.replace_configuration(bench.site, bench.partners, make_routes(bench.site, bench.partners))
+    await bench.hand_in("next")
+    await bench.until(lambda: bench.statuses("next") == ["ACCEPTED", "DELIVERED"])
+    assert (bench.statuses("slow"), old.stopped) == (["ACCEPTED"], False)
+    old.gate.set()
+    await bench.until(lambda: bench.statuses("slow") == ["ACCEPTED", "DELIVERED"] and old.stopped)
+    assert (old.attempts, len(bench.partners["agency"].taken)) == (1, 1)
+
+
 async def test_the_next_of_an_order_key_does_not_wait_for_the_poll(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ten messages with one key go out one after the other at once, though the store is polled once in an hour."""
     monkeypatch.setattr(lanes, "POLL_SECONDS", 3600)
