@@ -183,7 +183,7 @@ class Arrival:
             self._small = self._worked = 0
 
 
-async def linger(receive: Receive, seconds: float = 5.0, most: int = 16 << 20) -> None:
+async def linger(receive: Receive, seconds: float = 10.0, most: int = MOST_BODY) -> None:
     """Read on for a while without keeping: a client that is still sending would never see the answer it was given."""
     size = 0
     with contextlib.suppress(Gone, TimeoutError):
