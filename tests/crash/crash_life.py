@@ -11,7 +11,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from crash_post import Book, Post
 from bus import audit, daemon
 from sandbox import sites
 
+BUSES = ("ministry", "hub")
 #: A point that nobody comes to in this time was missed, which is a finding.
 REACH_SECONDS = 60.0
 #: At the end, when nothing has arrived for so long, what has not arrived is lost.
@@ -32,17 +33,9 @@ SETTLE_SECONDS = 45.0
 #: Retries and probes are quick here: a life is short.
 _QUICK = (
     ("retry: {first: 30s, factor: 2, most: 1h, give-up: 5d}", "retry: {first: 50ms, factor: 2, most: 400ms, give-up: 5d}"),
-    ("poll: 1s", "poll: 100ms, probe-first: 100ms, probe-most: 400ms"),
+    ("poll: 1s", "poll: 200ms, probe-first: 100ms, probe-most: 400ms"),
     ("partner: partner-agency, security", "partner: partner-agency, probe-first: 100ms, probe-most: 400ms, security"),
 )
-
-#: Gives the address of a new, empty store for a site.
-NewStore = Callable[[Path], str]
-
-
-def embedded(site: Path) -> str:
-    """An SQLite file in the site, as without ``GOVBUS_STORE``."""
-    return f"sqlite:///{site.resolve() / 'data' / 'bus.db'}"
 
 
 @dataclass(slots=True)
@@ -66,9 +59,9 @@ class Verdict:
 
 
 class Life:
-    """The two buses of a life and everybody around them."""
+    """The two buses of a life and everybody around them. ``stores``: the addresses of both buses' stores; else they are embedded."""
 
-    def __init__(self, runs: Runs, directory: Path, new_store: NewStore, seed: int, workers: int) -> None:
+    def __init__(self, runs: Runs, directory: Path, stores: Mapping[str, str], seed: int, workers: int) -> None:
         self.made = sites.create(directory, datetime.now(UTC))
         self.book = Book()
         self.verdict = Verdict()
@@ -76,7 +69,7 @@ class Life:
         self.post = Post(self.made, self.agency, self.book, seed)
         self._rng = random.Random(seed)
         self._runs = runs
-        self._stores = {name: new_store(getattr(self.made, name)) for name in ("ministry", "hub")}
+        self._stores = stores
         self._workers = workers
         self.nodes: Mapping[str, Node] = {}
 
@@ -87,11 +80,11 @@ class Life:
         for usual, quick in _QUICK:
             text = text.replace(usual, quick)
         routes.write_text(text, encoding="utf-8")
-        self.nodes = {name: self._node(name) for name in self._stores}
+        self.nodes = {name: self._node(name) for name in BUSES}
         return self
 
     def _node(self, name: str) -> Node:
-        environment = {"GOVBUS_STORE": self._stores[name], "AGENCY_URL": self.agency.url}
+        environment = {"GOVBUS_STORE": self._stores.get(name, ""), "AGENCY_URL": self.agency.url}
         return Node(self._runs, name, getattr(self.made, name), self.made.ports[name], environment)
 
     async def __aexit__(self, *_: object) -> None:
@@ -195,10 +188,10 @@ class Life:
         return [f"{about}: sent {sent[about]}, came {came[about]}" for about in sent if came[about] != sent[about]]
 
 
-async def live(runs: Runs, directory: Path, new_store: NewStore, shots: Sequence[Shot], seed: int, workers: int = 1) -> Verdict:
+async def live(runs: Runs, directory: Path, stores: Mapping[str, str], shots: Sequence[Shot], seed: int, workers: int = 1) -> Verdict:
     """A whole life with these kills, in this order but for those of a fresh database, which come first."""
     begin = time.monotonic()
-    async with Life(runs, directory, new_store, seed, workers) as life:
+    async with Life(runs, directory, stores, seed, workers) as life:
         await life.begin([shot for shot in shots if shot.cue is Cue.FRESH])
         async with life.post.at_work(life.nodes["ministry"]):
             for shot in shots:

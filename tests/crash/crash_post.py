@@ -26,14 +26,14 @@ from sandbox import documents
 from sandbox.demo import connect_unit
 from sandbox.documents import GOVERNMENT_OFFICE, PARTNER_AGENCY, Party
 from sandbox.government_office import Desk
-from sandbox.ledger import Ledger
+from sandbox.ledger import Key, Ledger
 from sandbox.programme import UNITS
 from sandbox.sites import Sites
 from sandbox.unit import Unit
 
-#: What a sender pauses between two documents, and a client before it repeats what was put off, seconds.
+#: What a sender pauses between two documents, and a client before it repeats what was put off or looks again, seconds.
 PACE = 0.1
-PAUSE = 0.03
+PAUSE = 0.1
 #: While so much has not arrived, or has not all of its receipts, nobody sends more: the post keeps pace with the machine.
 MOST_UNSETTLED = 20
 #: A client that still has no answer after this time gives up, which is a finding.
@@ -68,20 +68,36 @@ class Book:
     orders: defaultdict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     wrong: list[str] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    _expected: set[Key] = field(default_factory=set)
+    _open: set[str] = field(default_factory=set)
+
+    def expect(self, place: str, body: bytes) -> None:
+        """A document is about to be handed in that must arrive at ``place`` once."""
+        self.ledger.expect(place, body)
+        self._expected.add(next(reversed(self.ledger.expected)))
+
+    def promise(self, promise: Promise) -> None:
+        """A unit holds the first receipt for its message."""
+        self.promises[promise.message_id] = promise
+        self._open.add(promise.message_id)
 
     def note(self, receipt: Receipt) -> None:
         """A receipt that a unit holds."""
         self.receipts[receipt.message_id][receipt.id] = receipt.status
 
     def unsettled(self) -> int:
-        """How many documents have not arrived, and how many receipts."""
-        return len(self.ledger.lost) + sum(1 for _ in self.missing())
+        """How many documents have not arrived, and how many messages have not all of their receipts."""
+        self._expected = {key for key in self._expected if not self.ledger.arrived[key]}
+        self._open = {each for each in self._open if self._owed(self.promises[each])}
+        return len(self._expected) + len(self._open)
 
     def missing(self) -> Iterator[str]:
         """Receipts that were owed and are not there."""
         for promise in self.promises.values():
-            held = Counter(map(str, self.receipts[promise.message_id].values()))
-            yield from (f"{promise.message_id}: no receipt {status}" for status in promise.statuses - held)
+            yield from (f"{promise.message_id}: no receipt {status}" for status in self._owed(promise))
+
+    def _owed(self, promise: Promise) -> Counter[str]:
+        return promise.statuses - Counter(map(str, self.receipts[promise.message_id].values()))
 
     def surplus(self) -> Iterator[str]:
         """Receipts that state what did not happen, or state it twice."""
@@ -166,7 +182,7 @@ class Post:
         async def send(party: Party, unit: Unit, number: int) -> None:
             body = documents.make(size=size, seed=number, sender=party, receivers=(receiver,), number=int(f"{number}{digit}"))
             if digit != REFUSED:
-                self.book.ledger.expect(receiver.code, body)
+                self.book.expect(receiver.code, body)
             await self._hand_in(unit, f"{party.notation}-{number}", body, statuses)
 
         return send
@@ -176,7 +192,7 @@ class Post:
         about = documents.document(seed=number, sender=PARTNER_AGENCY, receivers=(party,), number=number)
         for code in STATUSES:
             body = documents.make_status(code, about, party)
-            self.book.ledger.expect(PARTNER_AGENCY.code, body)
+            self.book.expect(PARTNER_AGENCY.code, body)
             await self._hand_in(unit, f"{party.notation}-{number}-{code}", body, (Status.ACCEPTED, Status.DELIVERED))
             self.book.orders[about.header.document_id].append(code)
 
@@ -192,14 +208,14 @@ class Post:
         again = await persist(lambda: unit.send(body, message_id)) if self._rng.random() < 0.1 else receipt
         if again.id != receipt.id:
             self.book.wrong.append(f"{message_id}: sent again, it got another receipt")
-        self.book.promises[message_id] = Promise(unit.organ, message_id, receipt.id, Counter(map(str, statuses)))
+        self.book.promise(Promise(unit.organ, message_id, receipt.id, Counter(map(str, statuses))))
 
     async def _send_from_office(self, desk: Desk) -> None:
         while await self._may_send():
             number = next(self._numbers)
             receiver = self._rng.choice(UNITS)
             body = documents.make(size=5_000, seed=number, sender=GOVERNMENT_OFFICE, receivers=(receiver,), number=number)
-            self.book.ledger.expect(receiver.code, body)
+            self.book.expect(receiver.code, body)
             await persist(lambda body=body: desk.send(body))
 
     # --- readers ------------------------------------------------------------------------------------------------------

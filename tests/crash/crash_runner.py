@@ -13,6 +13,7 @@ The file ``CRASH_REACHED`` gets every visit once a process.
 When stdin ends, every run that goes on is killed.
 """
 
+import contextlib
 import faulthandler
 import importlib
 import json
@@ -77,19 +78,19 @@ class Armed:
         os.kill(os.getpid(), signal.Signals[name])
 
 
-#: Units that run whether there is anything for them to do or not; then they give back nothing.
-_IDLE = {"claim", "release", "expire"}
+#: Units that look for work and give back nothing when there is none: then they are not worth a death.
+_LOOKING = {"claim", "expire"}
 
 
 def _visits(name: str, about: object) -> Iterator[str]:
-    """The point itself; for a transaction each kind of unit in it that had something to do, and ``several`` where there were more units."""
+    """The point itself; for a transaction each kind of unit in it, and ``several`` where more than one unit had something to do."""
     if about is None:
         yield name
         return
     done = [(each.job.unit.func.__name__, each.value) for each in about if each.error is None]  # type: ignore[attr-defined]
-    busy = [kind for kind, value in done if value or kind not in _IDLE]
-    yield from (f"{name} {kind}" for kind in dict.fromkeys(busy))
-    if len(busy) > 1:
+    kinds = [kind for kind, value in done if value or kind not in _LOOKING]
+    yield from (f"{name} {kind}" for kind in dict.fromkeys(kinds))
+    if len(kinds) > 1:
         yield f"{name} several"
 
 
@@ -124,7 +125,7 @@ def _child(order: dict[str, object]) -> None:
 
 
 class Forker:
-    """The children, by process id."""
+    """The children, by process id; each is a process group of its own, so that its workers end with it, as under a service manager."""
 
     def __init__(self) -> None:
         self._running: set[int] = set()
@@ -140,19 +141,25 @@ class Forker:
     def reap(self) -> None:
         """Say which children have ended, and how."""
         for pid in list(self._running):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if ended:
-                self._running.discard(pid)
-                print(json.dumps({"ended": pid, "code": os.waitstatus_to_exitcode(status)}), flush=True)
+            if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+                continue
+            # Before it is waited for: until then nobody else can have its number.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+            _, status = os.waitpid(pid, 0)
+            self._running.discard(pid)
+            print(json.dumps({"ended": pid, "code": os.waitstatus_to_exitcode(status)}), flush=True)
 
     def kill(self) -> None:
         """End what still runs."""
         for pid in self._running:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
 
 def _become(order: dict[str, object]) -> NoReturn:
     """In the child: be the program, then end without what a forked interpreter would clean up."""
+    os.setsid()
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     code = 70
