@@ -133,46 +133,15 @@ async def crowd(places: sites.Sites, ministry: BusProcess, bodies: Sequence[byte
     }
 
 
-async def flat(places: sites.Sites, ministry: BusProcess, messages: int) -> dict[str, Any]:
-    """After ``messages`` small documents, sent, fetched and confirmed: by how much the process and its open files have grown."""
-    body = documents.make(size=5_000, seed=53, receivers=(_MAILBOX,))
-    async with (
-        connect(places, ministry, "telecom-authority", _SENDER.code) as sender,
-        connect(places, ministry, "digital-agency", _MAILBOX.code) as reader,
-    ):
-
-        async def batch(begin: int, end: int) -> None:
-            for number in range(begin, end):
-                name = f"flat-{number}"
-                # Every document is another one, or its receipt would be the first one's.
-                await sender.send(body.replace(b"</edXML:Subject>", f" {number}</edXML:Subject>".encode(), 1), name)
-                await reader.fetch(name)
-                await reader.confirm(name)
-
-        await batch(0, messages // 2)
-        held, files = start_measuring(ministry.pid), _files(ministry.pid)
-        await batch(messages // 2, messages)
-        return {
-            "messages": messages - messages // 2,
-            "growth_mb": round(growth(ministry.pid, held) / MEGABYTE, 1),
-            "more_files": _files(ministry.pid) - files,
-        }
-
-
-def _files(pid: int) -> int:
-    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
-
-
-def measure(ways: Sequence[Way] = WAYS, sizes: Sequence[int] = SIZES, *, many: int = 10, messages: int = 2_000) -> dict[str, Any]:
+def measure(ways: Sequence[Way] = WAYS, sizes: Sequence[int] = SIZES, *, many: int = 10) -> dict[str, Any]:
     """By size in MB and by way: seconds from sending to the last receipt, peak growth in MB, and growth as a multiple of the size.
 
-    Under ``together``: ``many`` documents of 50 MB at once (``crowd``); under ``small``: ``messages`` of 5 kB (``flat``).
+    Under ``together``: ``many`` documents of 50 MB at once (``crowd``).
     """
     figures: dict[str, Any] = {}
     with TemporaryDirectory(prefix="govbus-large-") as directory, running(Path(directory)) as (places, ministry):
         warm = document(2 * MEGABYTE, 1, _MAILBOX)
         asyncio.run(passed(places, ministry, WAYS[0], warm, 1))
-        figures["small"] = asyncio.run(flat(places, ministry, messages))
         number = 1
         for size in sizes:
             for way in ways:
