@@ -176,10 +176,7 @@ def _prune(tx: Transaction, ids: Sequence[str], chosen: Segment) -> int:
     names = ("sender_key", "sender", "endpoint", "digest", "accepted")
     known = [{"message_id": row.id, **{name: getattr(row, name) for name in names}} for row in rows]
     dialect.run_many(tx.connection, dialect.insert_once(tx.connection.dialect.name, tombstones), known)
-    named = sa.select(pruning.c.message_id)
-    _remove(
-        tx, [row.id for row in rows], *(table.delete().where(table.c.message_id.in_(named)) for table in (deliveries, receipts, journal))
-    )
+    _remove(tx, [row.id for row in rows], *(_about(table) for table in (deliveries, receipts, journal)))
     return len(rows)
 
 

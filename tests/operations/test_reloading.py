@@ -73,7 +73,7 @@ async def test_fault_45_reloaded_every_second_under_load_nothing_is_lost_or_mixe
     stop = asyncio.Event()
     sender = Sender(bus)
     load = asyncio.create_task(sender.run(stop.is_set))
-    times = await reloading(bus, 8)
+    times = await reloading(bus, 6)
     stop.set()
     await load
     stamps = []
