@@ -132,10 +132,10 @@ class _Audit:
     def _bases(self) -> None:
         """The last word on each chain: its base, and, once the pruning has ended, what vouches for the rows that stayed before it."""
         for told in self.prunings:
-            chains = {chain: (seq, digest) for chain, (seq, digest) in told["chains"].items()}
+            chains = archive.onward(self.begins, told["chains"])
             self.begins |= chains
             if told["event"] == "pruned":
-                self.stayed |= {chain: (number, digest) for chain, (number, digest) in told["kept"].items()}
+                self.stayed |= {chain: (number, digest) for chain, (number, digest) in told["kept"].items() if chain in chains}
             else:
                 self.stayed = {chain: vouched for chain, vouched in self.stayed.items() if chain not in chains}
         if self.whole and self.prunings and self.prunings[-1]["event"] == "pruning":

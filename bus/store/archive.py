@@ -80,8 +80,13 @@ def bases(journal_rows: Iterable[Row]) -> dict[str, tuple[int, str]]:
     """Where each chain begins now, from the journal's own rows about prunings, oldest first."""
     begins: dict[str, tuple[int, str]] = {}
     for row in journal_rows:
-        begins |= {chain: (seq, digest) for chain, (seq, digest) in orjson.loads(row.detail)["chains"].items()}
+        begins |= onward(begins, orjson.loads(row.detail)["chains"])
     return begins
+
+
+def onward(begins: Places, said: Mapping[str, Sequence[Any]]) -> dict[str, tuple[int, str]]:
+    """Of the bases that a pruning says, those not behind ``begins``: while it was at work another one may have gone further."""
+    return {chain: (seq, digest) for chain, (seq, digest) in said.items() if seq >= begins.get(chain, (0, GENESIS))[0]}
 
 
 def segment(snapshot: Snapshot, before: str, since: str = "") -> Segment:

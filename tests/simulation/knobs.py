@@ -21,6 +21,7 @@ TIMED = {
     "outage": (30, 300),
     "partner-mood": (20, 200),
     "operator": (20, 200),
+    "prune": (60, 300),
 }
 #: Each kind of trouble that strikes by chance, with its rarest and its most frequent probability a time.
 CHANCES = {
@@ -30,12 +31,13 @@ CHANCES = {
     "commit-unknown": (0.005, 0.2),
     "slow-commit": (0.01, 0.3),
     "request-lost": (0.01, 0.3),
+    "request-doubled": (0.01, 0.3),
     "answer-lost": (0.01, 0.3),
     "answer-late": (0.01, 0.3),
     "partner-defers": (0.02, 0.5),
     "partner-refuses": (0.02, 0.2),
     "nudge-lost": (0.05, 0.9),
-    "our-bug": (0.01, 0.1),
+    "our-bug": (0.02, 0.9),
     "other-content": (0.02, 0.3),
     "no-id": (0.05, 0.5),
     "impatient": (0.05, 0.5),

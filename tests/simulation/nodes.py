@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -25,6 +26,7 @@ from bus.message import Message
 from bus.receipt import Receipt
 from bus.retry import RetryPolicy
 from bus.steady import Steady
+from bus.store import pruning
 from bus.store.transaction import Context
 from bus.store.writer import Writer
 
@@ -227,4 +229,5 @@ def tuned(knobs: Knobs, world: World) -> Iterator[None]:
         for module, name, value in values:
             stack.enter_context(mock.patch.object(module, name, value))
         stack.enter_context(mock.patch.object(points, "reach", world.reach))
+        stack.enter_context(mock.patch.object(pruning, "time", SimpleNamespace(monotonic=world.loop.time, time=world.loop.time)))
         yield

@@ -127,6 +127,8 @@ class Link:
 
         if not world.strikes("request-lost"):
             world.outside(partner.receive, message, answered, after=world.latency())
+        if world.strikes("request-doubled"):
+            world.outside(partner.receive, message, answered, after=world.latency() * world.dice.choice((1, 1000)))
         world.outside(answered, None, Deferred("partner-unreachable", target=self.name, detail="no answer"), after=self._patience())
         return Sent(message.digest, await answer)
 

@@ -2,17 +2,22 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import timedelta
+from hashlib import sha256
 
 import small_site
 from nodes import Cluster, Node, ask
 from virtual_loop import Life
 from world import Unreachable, World
 
-from bus.errors import BusError, Deferred, Rejected
+from bus.errors import BusError, Deferred, Rejected, catalogue
 from bus.message import SENDER_MESSAGE_ID, Message
+from bus.store.archive import Order
 
 #: No answer, or one that says "later": ask again.
 AGAIN = (Unreachable, Deferred, ConnectionRefusedError)
+#: The refusal of a message that was accepted long ago, and pruned.
+ARCHIVED = catalogue()["message-archived"].code
 
 
 @dataclass
@@ -108,7 +113,9 @@ class People:
         """The same letter again, and another one under its id."""
         if self.world.strikes("impatient"):
             again = await self._hand_in(name, message)
-            if again != first:
+            if again is None and self.ledger.refused.pop(name) == ARCHIVED:
+                self.world.note("answered-archived", name)
+            elif again != first:
                 self.world.find(f"{name}: sent twice, and the receipts differ")
         if self.world.strikes("other-content") and message.header(SENDER_MESSAGE_ID):
             other = message.with_body(message.body.replace(b"<words>", b"<words>other "))
@@ -136,6 +143,8 @@ class People:
             self.ledger.ignored.add(place)
             return
         fetched = await ask(node, lambda engine: engine.fetch(unit, id_))
+        if sha256(fetched.body).hexdigest() != fetched.digest:
+            world.find(f"{unit} {id_}: fetched octets that are not those of its digest")
         world.note("fetched", f"{unit} {id_} {fetched.kind}")
         for _ in range(2 if world.strikes("confirm-again") else 1):
             answer = await ask(node, lambda engine: engine.confirm(unit, id_, not world.strikes("declines"), "sai mẫu"))
@@ -162,3 +171,18 @@ class People:
             self.world.note("operator-failed", error)
         else:
             self.world.note(act, f"{len(touched)} of {ids}")
+
+    def prune(self) -> None:
+        """An operator has what ended a while ago removed, beside everything else that goes on; his process may die in the middle."""
+        before = self.world.clock() - timedelta(seconds=self.world.dice.uniform(0, 0.5) * self.world.knobs.horizon)
+        order = Order(before=before, by="nguyen.a", reason="thử", archive=None, certificates={})
+        self.world.live(Life("pruner"), self._prune(order))
+
+    async def _prune(self, order: Order) -> None:
+        store = self.cluster.open_store("operator")
+        try:
+            pruned = await store.prune(order)
+        except BusError as error:
+            self.world.note("prune-failed", error)
+        else:
+            self.world.note("pruned" if pruned.messages else "pruned-nothing", pruned)

@@ -7,6 +7,7 @@ tests), and every finding with the command that repeats it. Exits 1 when a seed 
 import argparse
 import contextlib
 import functools
+import gc
 import multiprocessing
 import os
 import sys
@@ -21,8 +22,12 @@ from simulation import Outcome, run
 
 @functools.cache
 def _database() -> Database:
-    """One a process."""
-    return Database()
+    """One a process; what is there by then need not be walked by the collector again."""
+    database = Database()
+    run(0, database)
+    gc.collect()
+    gc.freeze()
+    return database
 
 
 def one(seed: int, plant: str = "") -> Outcome:

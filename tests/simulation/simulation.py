@@ -5,6 +5,8 @@ The bus is given time: after the last trouble everything must come to rest by it
 
 import asyncio
 import contextlib
+import functools
+import gc
 import logging
 import sys
 import tempfile
@@ -12,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import structlog
 from nodes import Cluster, tuned
@@ -22,25 +23,39 @@ from people import People
 from plants import PLANTS
 from simulated_store import Database, as_a_server
 from virtual_loop import Stuck
-from world import World
+from world import BEGIN, World
 
-from bus import evidence as notary
-from bus import housekeeping, lanes, log
+from bus import housekeeping, lanes, log, pki
 from bus.errors import BusError
+from bus.evidence import Evidence
+from bus.keys import Keyring
 from bus.receipt import Receipt
 
 #: A run takes some ten thousand; this many are a hang.
 MOST_STEPS = 2_000_000
 
 
-class Unsigned:
-    """Evidence without signatures: nine tenths of a run would go into them, and none of the bugs sought here is in them."""
+@functools.cache
+def _keyring() -> Keyring:
+    """The site's keys; P-256, because a run signs and verifies some twenty receipts."""
+    with tempfile.TemporaryDirectory() as directory:
+        pki.development(Path(directory), organisation_name="Bộ Thử nghiệm", partners={}, now=BEGIN, key_type="ec-p256")
+        return Keyring.load(Path(directory), {})
+
+
+class Notary:
+    """The site's real one, and what it remembers: when each receipt was sealed, by its id, and what the octets say that it gave away."""
+
+    def __init__(self, world: World) -> None:
+        self.evidence = Evidence(_keyring().signer("own/bus"), _keyring().own, world.clock)
+        self.sealed: dict[str, float] = {}
+        self.said: dict[bytes, Receipt] = {}
+        self._elapsed = world.loop.time
 
     def seal(self, receipt: Receipt) -> bytes:
-        return notary.write(receipt)
-
-    def read(self, xml: bytes) -> Receipt:
-        return notary.parse(xml)
+        xml = self.evidence.seal(receipt)
+        self.sealed[receipt.id], self.said[xml] = self._elapsed(), receipt
+        return xml
 
 
 @dataclass(frozen=True)
@@ -56,24 +71,26 @@ class Outcome:
 
 def run(seed: int, database: Database, plant: str = "", *, told: bool = False) -> Outcome:
     """Run one seed; ``plant`` names a bug to be planted first; ``told``: the bus's own log goes into the trace."""
+    gc.disable()
     world = World(seed, database)
     blobs = Path(tempfile.gettempdir()) / "govbus-simulation-blobs"
-    evidence: Any = Unsigned()
+    notary = Notary(world)
     with contextlib.ExitStack() as stack:
         writing = stack.enter_context(PLANTS[plant](world.knobs.server))
         if world.knobs.server:
             stack.enter_context(as_a_server())
         stack.enter_context(_listening(world, told=told))
         stack.enter_context(tuned(world.knobs, world))
-        cluster = Cluster(world, evidence.seal, blobs, writing)
+        cluster = Cluster(world, notary.seal, blobs, writing)
         people = People(cluster)
         try:
             world.loop.run(_live(world, cluster, people), MOST_STEPS)
         except Stuck as error:
             world.find(f"stuck: {error}")
-        judge(world, cluster, people.ledger, evidence)
+        judge(world, cluster, people.ledger, notary)
     for row in database.rows("SELECT event, count(*) AS times FROM journal GROUP BY event"):
         world.count[f"journal: {row['event']}"] += row["times"]
+    gc.enable()
     return Outcome(seed, tuple(world.findings), world.count, world.loop.steps, tuple(world.trace))
 
 
@@ -92,6 +109,8 @@ async def _live(world: World, cluster: Cluster, people: People) -> None:
     for node in cluster.nodes:
         if node.engine is None or not node.engine.alive():
             world.find(f"{node.name}: a loop of its engine has ended")
+    # What nobody listened to is reported when it is collected: now, and not in the middle of another run.
+    gc.collect()
     for trouble in world.loop.troubles:
         world.find(trouble)
 
@@ -132,6 +151,7 @@ def _troubles(world: World, cluster: Cluster, people: People) -> dict[str, Calla
         "outage": outage,
         "partner-mood": mood,
         "operator": people.operate,
+        "prune": people.prune,
     }
 
 

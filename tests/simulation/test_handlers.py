@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
 from simulated_store import Calm, Database, EmbeddedWriter, ServerWriter, SimulatedStore
-from simulation import Unsigned
 from store_contract import LEASE, LIFE, REASONS, ROUTE, message
 from virtual_loop import VirtualLoop
 
@@ -23,6 +22,7 @@ from bus.audit import audit
 from bus.delivery import ROUTE_PREFIX, TRANSITIONS, State
 from bus.endpoint import Sent
 from bus.errors import Rejected
+from bus.evidence import Evidence
 from bus.message import Message
 from bus.receipt import Status
 from bus.store import LostClaim, Owed, Work
@@ -39,12 +39,13 @@ class Handlers(RuleBasedStateMachine):
     database: Database
     clock: Any
     blobs: Path
+    evidence: Evidence
 
     @initialize()
     def begin(self) -> None:
         self.database.reset(Calm())
         number = iter(range(1_000_000))
-        options = {"clock": self.clock, "ids": lambda: f"id-{next(number):06}", "seal": Unsigned().seal, "organisation": "000.00.00.G14"}
+        options = {"clock": self.clock, "ids": lambda: f"id-{next(number):06}", "seal": self.evidence.seal, "organisation": "000.00.00.G14"}
         self.store = SimulatedStore(self.database, EmbeddedWriter, chain="main", blobs=self.blobs, **options)
         self.other = SimulatedStore(self.database, ServerWriter, chain="other", blobs=self.blobs, **options)
         self.accepted: list[tuple[Message, Owed]] = []
@@ -172,7 +173,7 @@ class Handlers(RuleBasedStateMachine):
         self.last, self.by_operator = now, False
 
     def teardown(self) -> None:
-        assert audit(self.store, Unsigned()).findings == ()
+        assert audit(self.store, self.evidence).findings == ()
 
 
 def _outcome(act: Callable[[], Awaitable[Any]]) -> Any:
@@ -189,9 +190,11 @@ def _outcome(act: Callable[[], Awaitable[Any]]) -> Any:
     return found[0]
 
 
-def test_fault_60_no_end_is_left_and_every_handler_is_idempotent_or_refuses(database: Database, clock: Any, tmp_path: Path) -> None:
+def test_fault_60_no_end_is_left_and_every_handler_is_idempotent_or_refuses(
+    database: Database, clock: Any, evidence: Evidence, tmp_path: Path
+) -> None:
     """However a hypothesis walks: ends stay, states follow the table, doing anything twice is doing it once, and the audit is clean."""
-    machine = type("Machine", (Handlers,), {"database": database, "clock": clock, "blobs": tmp_path / "blobs"})
+    machine = type("Machine", (Handlers,), {"database": database, "clock": clock, "evidence": evidence, "blobs": tmp_path / "blobs"})
     checks = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
     run_state_machine_as_test(
         machine, settings=settings(max_examples=40, stateful_step_count=30, deadline=None, derandomize=True, suppress_health_check=checks)

@@ -52,7 +52,9 @@ MET = (
     "partner-silent",
     "partner-slow",
     "polled",
+    "pruned",
     "reloaded",
+    "request-doubled",
     "stopped",
     "store-away",
 )

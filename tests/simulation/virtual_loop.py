@@ -37,15 +37,14 @@ class Life:
 
 #: The life that the running piece of work belongs to; None: the world outside.
 LIFE: contextvars.ContextVar[Life | None] = contextvars.ContextVar("life", default=None)
-_serial = itertools.count()
 
 
 class _Task(asyncio.Task):
     """A task whose place in a set does not depend on its address, so that a seed means the same in every process."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._number = next(_serial)
-        super().__init__(*args, **kwargs)
+    def __init__(self, coro: Coroutine[Any, Any, Any], number: int, **options: Any) -> None:
+        self._number = number
+        super().__init__(coro, **options)
 
     def __hash__(self) -> int:
         return self._number
@@ -175,7 +174,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def create_task(
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: contextvars.Context | None = None, **_: Any
     ) -> asyncio.Task[Any]:
-        task = _Task(coro, loop=self, name=name, context=context)
+        task = _Task(coro, len(self._tasks), loop=self, name=name, context=context)
         self._tasks.append(task)
         return task
 

@@ -14,6 +14,8 @@ from virtual_loop import LIFE, Died, Life, VirtualLoop
 from bus.ids import uuid7
 
 T = TypeVar("T")
+#: Seconds that a commit takes at most, on a troubled disk.
+SLOWEST_COMMIT = 40.0
 BEGIN = datetime(2026, 1, 31, 8, 0, tzinfo=UTC)
 
 
@@ -68,7 +70,7 @@ class World:
 
     def pause(self) -> float:
         """A commit takes milliseconds; on a troubled disk, seconds."""
-        return self.dice.uniform(1, 40) if self.strikes("slow-commit") else self.dice.uniform(0.001, 0.01)
+        return self.dice.uniform(1, SLOWEST_COMMIT) if self.strikes("slow-commit") else self.dice.uniform(0.001, 0.01)
 
     def away(self) -> bool:
         return self.store_away
@@ -153,5 +155,7 @@ class World:
 
         if not self.strikes("request-lost"):
             self.outside(arrive, after=self.latency())
+        if self.strikes("request-doubled"):
+            self.outside(arrive, after=self.latency() * self.dice.choice((1, 1000)))
         self.outside(settle, None, Unreachable(), after=patience)
         return await reply
