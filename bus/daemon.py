@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -38,9 +39,7 @@ from bus.site import Site
 from bus.steady import Steady
 from bus.store import Store
 from bus.wakeup import Wakeup
-
-#: Pause before a worker that died is replaced.
-_RESPAWN_SECONDS = 1.0
+from bus.workers import supervise
 
 _log = structlog.get_logger()
 
@@ -367,7 +366,7 @@ def run(root: Path, environment: Mapping[str, str], host: str, port: int, worker
         if len(each) == 1:
             _work(root, environment, listener, each[0])
         else:
-            _supervise(root, environment, listener, each)
+            supervise(partial(_work, root, environment, listener), each)
 
 
 def _work(root: Path, environment: Mapping[str, str], listener: socket.socket, chain: str) -> None:
@@ -379,47 +378,3 @@ def _work(root: Path, environment: Mapping[str, str], listener: socket.socket, c
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     uvloop.run(daemon.run(listener))
-
-
-def _supervise(root: Path, environment: Mapping[str, str], listener: socket.socket, chains: Sequence[str]) -> None:
-    children: dict[int, str] = {}
-    stopping = False
-
-    def pass_on(number: int, _frame: object) -> None:
-        nonlocal stopping
-        stopping = stopping or number != signal.SIGHUP
-        for pid in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, pass_on)
-    for chain in chains:
-        children[_fork(root, environment, listener, chain)] = chain
-    while children:
-        pid, status = os.wait()
-        chain = children.pop(pid)
-        if not stopping:
-            _log.error("worker.died", pid=pid, chain=chain, status=os.waitstatus_to_exitcode(status))
-            # One that cannot start must not be started as fast as it ends.
-            time.sleep(_RESPAWN_SECONDS)
-        if not stopping:
-            children[_fork(root, environment, listener, chain)] = chain
-
-
-def _fork(root: Path, environment: Mapping[str, str], listener: socket.socket, chain: str) -> int:
-    pid = os.fork()
-    if pid:
-        return pid
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
-    code = 1
-    try:
-        _work(root, environment, listener, chain)
-        code = 0
-    except ConfigurationError as error:
-        _log.error("worker.refused", chain=chain, faults=[str(fault) for fault in error.faults])
-    except Exception:  # noqa: BLE001 - nobody else would say why this process ended
-        _log.exception(log.UNEXPECTED, chain=chain)
-    finally:
-        os._exit(code)

@@ -36,6 +36,8 @@ UNCONFIRMED = "alarm.unconfirmed"
 STORE_UNAVAILABLE = "store.unavailable"
 BROKER_CONNECTED = "broker.connected"
 BROKER_LOST = "broker.lost"
+WORKER_DIED = "worker.died"
+WORKER_REFUSED = "worker.refused"
 
 _ORDER = ("timestamp", "level", "event", "reference", "message", "delivery", "route", "target", "attempt", "code")
 

@@ -1,0 +1,78 @@
+"""Workers: one process a journal chain, forked from here, and replaced when it dies.
+
+The supervisor does nothing else. SIGTERM and SIGINT are passed on, and it ends when the last worker has; SIGHUP is passed on. It promises
+that no worker outlives an orderly end, whenever the signal comes, and that one which cannot start is not started as fast as it ends.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import structlog
+
+from bus import log
+from bus.errors import ConfigurationError
+
+#: Pause before a worker that died is replaced, in seconds.
+_PAUSE: Final = 1.0
+_PASSED_ON: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+_log = structlog.get_logger()
+
+
+def supervise(work: Callable[[str], None], chains: Sequence[str]) -> None:
+    """Run ``work`` in a process of its own for each of ``chains``, until told to stop."""
+    children: dict[int, str] = {}
+    stopping = False
+
+    def pass_on(number: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = stopping or number != signal.SIGHUP
+        for pid in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def start(chain: str) -> None:
+        pid = _fork(work, chain)
+        children[pid] = chain
+        if stopping:
+            # The signal came while there was no process to pass it on to.
+            os.kill(pid, signal.SIGTERM)
+
+    for number in _PASSED_ON:
+        signal.signal(number, pass_on)
+    for chain in chains:
+        start(chain)
+    while children:
+        pid, status = os.wait()
+        chain = children.pop(pid)
+        if not stopping:
+            _log.error(log.WORKER_DIED, pid=pid, chain=chain, status=os.waitstatus_to_exitcode(status))
+            time.sleep(_PAUSE)
+        if not stopping:
+            start(chain)
+
+
+def _fork(work: Callable[[str], None], chain: str) -> int:
+    # Between the fork and its own handlers a child would take its parent's signals for it, and go on.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+    pid = os.fork()
+    if not pid:
+        for number in _PASSED_ON:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
+    if pid:
+        return pid
+    code = 1
+    try:
+        work(chain)
+        code = 0
+    except ConfigurationError as error:
+        _log.error(log.WORKER_REFUSED, chain=chain, faults=[str(fault) for fault in error.faults])
+    except Exception:  # noqa: BLE001 - nobody else would say why this process ended
+        _log.exception(log.UNEXPECTED, chain=chain)
+    finally:
+        os._exit(code)
