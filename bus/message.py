@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 from lxml import etree
 
 from bus import mending
+from bus.errors import Rejected
 from bus.hollow import Hollow
 from bus.octets import SMALL, Body, digest, whole
 
@@ -47,6 +48,17 @@ KIND_OTHER = "other"
 #: Memory stays under about 32 times three times this.
 _SMALL = 192 << 10
 _remembered = lru_cache(maxsize=32)(mending.parse)
+
+
+#: Largest body that a door takes, octets: 100 MB and some room. Its base64 is what our own clients read at most.
+MOST = 104 << 20
+
+
+def bounded(body: Body) -> Body:
+    """``body``, which may be a message's. Raises Rejected 5.6.1 for one over MOST."""
+    if len(body) > MOST:
+        raise Rejected("xml-limit", limit="bytes", value=len(body), most=MOST)
+    return body
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from adapters.soap.security import Caller, Guard, carries_signature
 from bus import edxml, mime, soap, xop
 from bus.endpoint import Bus, Request, Response
 from bus.errors import BusError, Deferred, Rejected
-from bus.message import CONTENT_TYPE, SENDER, SENDER_MESSAGE_ID, Message
+from bus.message import CONTENT_TYPE, SENDER, SENDER_MESSAGE_ID, Message, bounded
 from bus.octets import Body, joined
 from bus.offload import offload
 from bus.signature import wss
@@ -193,11 +193,11 @@ def _message(call: Call) -> Message:
     if ("Document" in elements) == ("Content" in elements):
         raise payloads.misfit("give either 'Document' or 'Content'", "/Envelope/Body/SendDocument")
     if "Content" in elements:
-        message = Message("", {}, payloads.octets(elements["Content"], call.parameters.hollow))
+        message = Message("", {}, bounded(payloads.octets(elements["Content"], call.parameters.hollow)))
         tree = message.outline
     else:
         tree = payloads.document_element(elements["Document"])
-        message = Message("", {}, call.parameters.hollow.canonical(tree))
+        message = Message("", {}, bounded(call.parameters.hollow.canonical(tree)))
     headers = {**edxml.describe(tree), SENDER: call.partner, CONTENT_TYPE: "application/xml"}
     if "MessageId" in elements:
         headers[SENDER_MESSAGE_ID] = call.parameters.required("MessageId")

@@ -22,8 +22,8 @@ from bus.offload import offload
 from bus.retry import retry_after
 from bus.site import Clock
 
-#: Larger replies are not read on: 96 MiB is what our own door takes, and base64 makes a third more of it.
-_MOST_FILE: Final = 132 << 20
+#: Larger replies are not read on: the base64 of the largest message (``bus.message.MOST``), and some room.
+_MOST_FILE: Final = 144 << 20
 _MOST_LIST: Final = 20 << 20
 #: The SDK's own upper bound for client.max-connection.
 _MOST_CONNECTIONS: Final = 10

@@ -7,7 +7,7 @@ from typing import Final
 from bus import edxml
 from bus.endpoint import Answer, Bus
 from bus.errors import Rejected
-from bus.message import CONTENT_TYPE, KIND_DOCUMENT, KIND_STATUS, SENDER, Message
+from bus.message import CONTENT_TYPE, KIND_DOCUMENT, KIND_STATUS, SENDER, Message, bounded
 from bus.octets import Body
 from bus.offload import offload
 
@@ -29,6 +29,7 @@ async def accept(
     """
     message = Message(id="", headers=origin, body=data)
     try:
+        bounded(data)
         described = await offload(len(data), _describe, message)
         check(described)
     except Rejected as error:

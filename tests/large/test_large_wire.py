@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bus import mime, soap, vxp, xmlio
+from bus import arriving, message, mime, soap, vxp, xmlio
 from bus.errors import BusError, Rejected
-from bus.octets import SMALL, Octets, whole
+from bus.message import bounded
+from bus.octets import SMALL, Encoded, Octets, whole
 
 SIZES = st.sampled_from([1, 2, 3, 1000, SMALL - 1, SMALL, SMALL + 1, 2 * SMALL + 2])
 
@@ -78,3 +79,11 @@ def test_an_envelope_is_the_same_by_mtom_and_inline(size: int, packaged: bool) -
     assert whole(envelope.hollow.canonical(envelope.body)) == xmlio.canonicalize(xmlio.parse(inline)[0])
     part = envelope.hollow.attached(envelope.payload)
     assert part is None or whole(part) == data
+
+
+def test_no_door_takes_a_document_that_could_not_be_fetched_again() -> None:
+    """One octet over what our clients read back as base64 is refused, before anything is looked at."""
+    assert bounded(b"x" * 10) == b"x" * 10
+    with pytest.raises(Rejected, match=r"5\.6\.1"):
+        bounded(Octets(bytes(message.MOST // 2), bytes(message.MOST // 2 + 1)))
+    assert len(Encoded(Octets(bytes(message.MOST)))) + (1 << 20) < arriving.MOST_BODY
