@@ -80,13 +80,11 @@ class Node:
         self._runs = runs
         self._port = port
         self._arm = site / "armed"
-        self._reached = site / "reached"
         self._struck = site / "struck"
         self.environment = {
             **{variable: os.environ[variable] for variable in ("PATH", "HOME", "LANG") if variable in os.environ},
             **environment,
             "CRASH_ARM": str(self._arm),
-            "CRASH_REACHED": str(self._reached),
             "CRASH_STRUCK": str(self._struck),
         }
         self.pid = 0
@@ -143,10 +141,6 @@ class Node:
     def running(self) -> bool:
         """Whether the daemon (with workers: their supervisor) runs."""
         return self.ended is not None and not self.ended.done()
-
-    def reached(self) -> set[str]:
-        """Every visit so far."""
-        return set(self._reached.read_text().splitlines()) if self._reached.exists() else set()
 
     def signal(self, number: signal.Signals) -> None:
         """Send the daemon a signal."""

@@ -9,7 +9,6 @@ Written to stdout, one JSON object a line:  {"run": token, "pid": pid}, and at i
 Where a run dies: the file ``CRASH_ARM`` holds ``<visit> <n> <signal>``. The process that comes to that visit for the n-th time takes the
 order away, writes ``<pid> <command> <visit>`` into the file ``CRASH_STRUCK`` and sends itself the signal. A visit is a name of
 ``bus.points``; the points of the store's transactions are told apart by the kinds of unit in them, as ``store.before-commit finish``.
-The file ``CRASH_REACHED`` gets every visit once a process.
 When stdin ends, every run that goes on is killed.
 """
 
@@ -23,6 +22,7 @@ import select
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -31,51 +31,50 @@ from typing import NoReturn
 
 from bus import points
 
+#: Seconds between the last moment before a commit and the death that prevents it.
+_SLOW_COMMIT = 0.05
+
 
 class Armed:
     """What stands in for ``points.reach`` in a run."""
 
     def __init__(self, environment: Mapping[str, str], command: str) -> None:
-        self._arm, self._reached, self._struck = (Path(environment[name]) for name in ("CRASH_ARM", "CRASH_REACHED", "CRASH_STRUCK"))
+        self._arm, self._struck = Path(environment["CRASH_ARM"]), Path(environment["CRASH_STRUCK"])
         self._command = command
         self._lock = threading.Lock()
-        self._told: set[str] = set()
         self._visits: Counter[tuple[str, str]] = Counter()
 
     def reach(self, name: str, about: object = None) -> None:
-        """Note the visits; die if it is time."""
+        """Die if it is time."""
         with self._lock:
-            for visit in _visits(name, about):
-                self._tell(visit)
-                self._die(visit)
+            deed = next(filter(None, map(self._due, _visits(name, about))), "")
+        if not deed:
+            return
+        if name == "store.before-commit" and threading.current_thread() is not threading.main_thread():
+            # As if the disk were slow: whoever was told too early now says so to the world.
+            time.sleep(_SLOW_COMMIT)
+        os.kill(os.getpid(), signal.Signals[deed])
 
-    def _tell(self, visit: str) -> None:
-        if visit not in self._told:
-            self._told.add(visit)
-            with self._reached.open("a") as file:
-                file.write(f"{visit}\n")
-
-    def _die(self, visit: str) -> None:
+    def _due(self, visit: str) -> str:
+        """The signal's name, if this is the visit and the time; the order is then carried out."""
         try:
             order = self._arm.read_text()
         except FileNotFoundError:
-            return
-        where, number, name = order.rsplit(" ", 2)
-        if where != visit:
-            return
-        self._visits[visit, order] += 1
-        if self._visits[visit, order] < int(number):
-            return
+            return ""
+        where, number, deed = order.rsplit(" ", 2)
+        self._visits[visit, order] += where == visit
+        if where != visit or self._visits[visit, order] < int(number):
+            return ""
         mine = self._arm.with_suffix(f".{os.getpid()}")
         try:
             self._arm.rename(mine)
         except FileNotFoundError:
             # Another worker was first.
-            return
+            return ""
         with self._struck.open("a") as file:
             file.write(f"{os.getpid()} {self._command} {visit}\n")
         mine.unlink()
-        os.kill(os.getpid(), signal.Signals[name])
+        return deed
 
 
 #: Units that look for work and give back nothing when there is none: then they are not worth a death.
@@ -96,16 +95,10 @@ def _visits(name: str, about: object) -> Iterator[str]:
 
 def _preload() -> None:
     """Only a saving: what is not imported here the child imports itself."""
-    import alembic.command
-
-    import adapters.soap
-    import adapters.vxp
-    import bus.cli
-    import bus.steps
-
-    for step in pkgutil.iter_modules(bus.steps.__path__):
+    for name in ("bus.cli", "bus.steps", "adapters.soap", "adapters.vxp", "alembic.command"):
+        importlib.import_module(name)
+    for step in pkgutil.iter_modules(sys.modules["bus.steps"].__path__):
         importlib.import_module(f"bus.steps.{step.name}")
-    assert adapters.soap, (adapters.vxp, alembic.command, bus.cli)
 
 
 def _child(order: dict[str, object]) -> None:
