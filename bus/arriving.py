@@ -93,12 +93,19 @@ class Space:
         try:
             async with asyncio.timeout(LONGEST_WAIT):
                 await turn
-        except TimeoutError:
-            raise _busy() from None
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self.let_go(worked=size)
+        except (TimeoutError, asyncio.CancelledError) as error:
+            self._leave(size, turn)
+            if isinstance(error, TimeoutError):
+                raise _busy() from None
             raise
+
+    def _leave(self, size: int, turn: asyncio.Future[None]) -> None:
+        """Give up a place in the line; or the room, where it was given in the same moment."""
+        if (size, turn) in self.line:
+            self.line.remove((size, turn))
+            self.let_go()
+        elif not turn.cancelled():
+            self.let_go(worked=size)
 
     def _fits(self, size: int) -> bool:
         return not self.worked or self.worked + size <= MOST_WORKED
@@ -177,7 +184,7 @@ class Arrival:
 
     def end(self) -> None:
         """Let go of everything."""
-        if self._small or self._large or self._worked:
+        if self._small or self._large or self._worked or self._file is not None:
             self._close()
             self.space.let_go(small=self._small, worked=self._worked)
             self._small = self._worked = 0

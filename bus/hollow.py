@@ -3,7 +3,7 @@
 Nearly all of a large document is base64 in a few elements (``FILES``). ``Hollow.emptied`` cuts the inside of each such text out and leaves
 a *stand-in*, so that the parser, the schema, the stylesheets, XPath and canonicalisation see a small document; ``filled`` puts what was
 cut out back into whatever octets came of it. Base64 has no character that XML writes in two ways (but for carriage returns, which
-``canonical`` takes out as a parser does), so the result is, octet for octet, what would have come of the whole document; nothing large
+``parsed`` takes out as a parser does), so the result is, octet for octet, what would have come of the whole document; nothing large
 is parsed, copied or written twice.
 
 A text keeps its first KEPT characters (stylesheets tell a file's kind by them), and all of it where it is short or not plain base64.

@@ -259,3 +259,21 @@ async def test_fault_12_a_full_disk_puts_large_bodies_off(tmp_path: Path) -> Non
     with pytest.raises(Deferred, match=r"4\.3\.1"):
         await Arrival(space).body(body_of(2 * SMALL), 0)
     assert len(await Arrival(space).body(body_of(1000), 0)) == 1000
+
+
+async def test_who_gives_up_waiting_leaves_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timed out or cancelled, even in the moment its turn comes: the room goes to the next, and all of it is given back."""
+    monkeypatch.setattr(arriving, "MOST_WORKED", 10)
+    space = Space()
+    await space.enter(8)
+    first, second, third = (asyncio.create_task(space.enter(size)) for size in (9, 2, 2))
+    await asyncio.sleep(0)
+    assert len(space.line) == 3
+    first.cancel()
+    await asyncio.wait([first])
+    await second
+    assert (space.worked, len(space.line)) == (10, 1)
+    space.let_go(worked=2)
+    third.cancel()
+    await asyncio.wait([third])
+    assert (third.cancelled(), space.worked, len(space.line)) == (True, 8, 0)
