@@ -39,8 +39,8 @@ class Reconciled:
     deliveries: tuple[str, ...] = ()
 
 
-def reconcile(store: Store, evidence: Evidence, xml: bytes) -> Reconciled:
-    """Judge one receipt. ``deliveries``: what the store still holds back of its message."""
+def judge(store: Store, evidence: Evidence, xml: bytes) -> Reconciled:
+    """What one receipt is to the store. ``deliveries``: what the store still holds back of its message."""
     try:
         receipt = evidence.read(xml)
     except Rejected as error:

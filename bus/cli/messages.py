@@ -198,7 +198,7 @@ def audit(
             console.print(finding, style="red", markup=False)
         for note in report.notes:
             console.print(note, style="dim", markup=False)
-        for told in report.prunings:
+        for told in (each for each in report.prunings if each["event"] == "pruned"):
             console.print(say("cli-audit-pruning", **{name: told.get(name, "") for name in _PRUNING}), markup=False)
         fields(report.counts)
         console.print(say("cli-audit-good" if report.ok else "cli-audit-broken", count=len(report.findings)))
@@ -206,7 +206,7 @@ def audit(
 
 
 #: What the audit tells of a pruning.
-_PRUNING = ("at", "event", "before", "by", "reason", "messages", "archive")
+_PRUNING = ("at", "before", "by", "reason", "messages", "archive")
 
 
 def register(app: typer.Typer) -> None:

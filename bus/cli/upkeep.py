@@ -1,4 +1,4 @@
-"""Commands that keep a store for years: prune, archive, backup, restore, reconcile, reload."""
+"""Commands that keep a store for years: prune, archive, backup, restore, hold, reconcile, reload."""
 
 import asyncio
 import contextlib
@@ -20,9 +20,10 @@ import typer
 from bus import config, daemon, generation
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields, language, say, table
 from bus.config import Loaded
-from bus.reconciling import Reconciled, Verdict, reconcile
-from bus.store import Store, backup
+from bus.reconciling import Reconciled, Verdict, judge
+from bus.store import Store
 from bus.store.archive import Order
+from bus.store.backup import unpack
 
 #: What is younger is pruned only on request: partners repeat for days, mailboxes are read for a month, and a date is easily mistyped.
 YOUNGEST = timedelta(days=30)
@@ -101,7 +102,7 @@ def archive(
     _tell({**rows, "file": str(place)}, say("cli-archived", file=place), json)
 
 
-def backup_(
+def backup(
     file: Annotated[Path, typer.Argument(help="File or directory for the backup.")],
     with_keys: Annotated[bool, typer.Option("--with-keys", help="With private keys and site.env: keep the file like a key then.")] = False,
     site: SiteOption = Path(),
@@ -140,7 +141,7 @@ def restore(
     with _stopped(site):
         data, beside = site / "data", site / "data.restoring"
         shutil.rmtree(beside, ignore_errors=True)
-        manifest = backup.unpack(file, beside, site)
+        manifest = unpack(file, beside, site)
         try:
             held = asyncio.run(_hold(site, beside, {"by": getpass.getuser(), "reason": why, "backup": manifest["at"]}))
         except BaseException:
@@ -182,7 +183,21 @@ async def _hold(site: Path, data: Path, said: Mapping[str, str]) -> int:
     return held
 
 
-def reconcile_(
+def hold(reason: WhyOption, site: SiteOption = Path(), json: JsonOption = False) -> None:
+    """After PostgreSQL was restored by its own means, before any node starts: hold what is owed until you resend or cancel it."""
+    why = _why(reason)
+
+    async def held(store: Store) -> int:
+        number = await store.hold()
+        await store.note("restored", {"by": getpass.getuser(), "reason": why, "held": number})
+        return number
+
+    with _stopped(site), daemon.opened(site, os.environ, "operator") as (_, store):
+        number = asyncio.run(held(store))
+    _tell({"held": number}, say("cli-held", held=number), json)
+
+
+def reconcile(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Signed receipts, or directories of them (*.xml).", exists=True)],
     record: Annotated[bool, typer.Option("--record", help="Write what was forgotten or lost into the journal.")] = False,
     site: SiteOption = Path(),
@@ -192,7 +207,7 @@ def reconcile_(
     files = [file for path in paths for file in (sorted(path.rglob("*.xml")) if path.is_dir() else [path])]
     with daemon.opened(site, os.environ, "operator") as (loaded, store):
         evidence = daemon.open_evidence(loaded.site)
-        found = [(file, reconcile(store, evidence, file.read_bytes())) for file in files]
+        found = [(file, judge(store, evidence, file.read_bytes())) for file in files]
         rows = [_row(file, each) for file, each in found if each.verdict is not Verdict.KNOWN]
         missed = [row for row in rows if row["verdict"] in {Verdict.FORGOTTEN, Verdict.LOST, Verdict.DIFFERS}]
         if record and missed:
@@ -218,6 +233,8 @@ def _row(file: Path, each: Reconciled) -> dict[str, object]:
 def _advice(row: Mapping[str, object]) -> object:
     if row["verdict"] == Verdict.FOREIGN:
         return row["reason"]
+    if row["verdict"] == Verdict.FORGOTTEN and not row["deliveries"]:
+        return say("cli-reconcile-gone")
     return say(f"cli-reconcile-{row['verdict']}", deliveries=row["deliveries"])
 
 
@@ -253,7 +270,5 @@ def _tell(told: Mapping[str, object], sentence: str, json: bool) -> None:
 
 def register(app: typer.Typer) -> None:
     """Put these commands into the program."""
-    for command in (prune, archive, restore, reload):
+    for command in (prune, archive, backup, restore, hold, reconcile, reload):
         app.command()(command)
-    app.command("backup")(backup_)
-    app.command("reconcile")(reconcile_)
