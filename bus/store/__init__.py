@@ -1,11 +1,11 @@
 """The store: messages, deliveries, receipts, idempotency keys and the hash-chained journal, in one SQL database (D1).
 
 Reading order
-    ``tables``       what is kept, column by column          ``dialect``      what differs between databases
+    ``tables``       what is kept, column by column          ``dialect``      what differs between databases; ``postgresql``
     ``writer``       group commit: one thread, one fsync     ``transaction``  what units ask and write; the chain's end
     ``debts``        how a delivery begins and changes       ``issuing``      how a receipt is written
     ``accepting`` ``working`` ``mailbox`` ``operating`` ``deadlines``      the units of work: each change of state is one function
-    ``blobs``        octets by digest                        ``standing`` ``readers`` ``searching``   questions
+    ``blobs`` ``parts``   octets by digest                   ``standing`` ``readers`` ``searching``   questions
     ``store``        all of it behind one class
 
 Words: a *unit* is one change of state, a function of a Transaction; a *debt* is a delivery that is owed; a *chain* is the journal of one
