@@ -24,8 +24,8 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: .venv/installed  ## figures as JSON: the floor, the bus, and their ratio in one run
-	$(BIN)/python -m bench
+bench: .venv/installed  ## figures as JSON; ONLY=growth,drain for some of them (python -m bench --help)
+	$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
 
 simulate: .venv/installed  ## the bus in a world drawn from seeds: SEEDS=10000; SEED=123 tells one; PLANT=… plants a bug first
 	$(BIN)/python tests/simulation/simulate.py $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),10000)) $(if $(PLANT),--plant $(PLANT))
