@@ -6,8 +6,9 @@
     open ──── its pause is over: one delivery, the probe ─────────────▶ closed if the partner answers, else open with a longer pause
     closed ── at first one delivery at a time, twice as many after each answer, so that a partner just up is not overrun
 
-What counts is what an attempt says about the *partner*: that it took or refused a message shows that it is there; 4.4.y (no connection,
-no answer, an answer that means nothing) and 4.7.y (it does not know us) that it is not. Our own troubles (4.3.y) say nothing.
+What counts is what an attempt says about the *partner*: that it took or refused a message (5.1.y, 5.4.y) shows that it is there; 4.4.y
+(no connection, no answer, an answer that means nothing) and 4.7.y (it does not know us) that it is not. What fails here (4.3.y, a message
+that cannot be sent at all) says nothing.
 Different messages: one poisonous message that fails for ever opens nothing, and neither do several while others get through.
 
 Times are seconds of a clock that only runs forward, never the time of day.
@@ -16,15 +17,16 @@ Times are seconds of a clock that only runs forward, never the time of day.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bus.errors import BusError, Rejected
+from bus.errors import BusError
 from bus.options import MOST_AT_ONCE, PushOptions
 
 #: Each failed probe doubles the pause.
 _GROWTH = 2.0
 #: A partner's own wish (Retry-After) keeps its lane closed for no longer: a mistake of his must not cost a day.
 _LONGEST_WISH = 3600.0
-#: Families of codes that speak of the partner.
-_PARTNERS = ("4.4.", "4.7.")
+#: Families of codes by which a partner has answered, or has not.
+_ANSWERED = ("5.1.", "5.4.")
+_FAILED = ("4.4.", "4.7.")
 
 
 @dataclass(slots=True)
@@ -56,11 +58,12 @@ class Breaker:
     def heard(self, delivery: str, failure: Exception | None, now: float) -> None:
         """What became of an attempt: None when the partner took it."""
         probing, self._probe = delivery == self._probe, "" if delivery == self._probe else self._probe
-        if failure is None or isinstance(failure, Rejected):
+        code = failure.code if isinstance(failure, BusError) else ""
+        if failure is None or code.startswith(_ANSWERED):
             self._failed.clear()
             self.pace = 1 if self.opened is not None else min(2 * self.pace, MOST_AT_ONCE)
             self.opened = None
-        elif isinstance(failure, BusError) and failure.code.startswith(_PARTNERS):
+        elif isinstance(failure, BusError) and code.startswith(_FAILED):
             self._count(delivery, failure, now, probing=probing)
 
     def _count(self, delivery: str, failure: BusError, now: float, *, probing: bool) -> None:

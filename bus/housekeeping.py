@@ -25,6 +25,8 @@ from bus.store import Missed, Store, Term
 PAUSE_SECONDS = 5.0
 #: Deadlines are looked at in every so manieth round: what is late by days may be noticed half a minute late.
 ROUNDS_A_LOOK = 6
+#: Transactions a lane may take for what has expired in it, in one round.
+_BATCHES = 10
 
 _log = structlog.get_logger()
 
@@ -59,13 +61,17 @@ class Housekeeping:
             await self._expire(lane)
 
     async def _expire(self, lane: Lane) -> None:
-        """What waits in a lane that does not send expires on time all the same."""
+        """What waits in a lane that does not send expires on time all the same; a thousand a round, so that the rest has its turn."""
         now = self._steady()
         shortest = min((route.retry.give_up for route in self.routes.values()), default=RetryPolicy().give_up)
         reasons = lane.breaker.reasons if lane.breaker else {}
-        for missed in await self._store.expire(lane.target, now, now - shortest, reasons):
-            metrics.DELIVERIES.labels(missed.target, missed.status.lower()).inc()
-            _log.info(log.BURIED, **_fields(missed), reason=reasons.get("en", ""))
+        for _ in range(_BATCHES):
+            ended = await self._store.expire(lane.target, now, now - shortest, reasons)
+            for missed in ended:
+                metrics.DELIVERIES.labels(missed.target, missed.status.lower()).inc()
+                _log.info(log.BURIED, **_fields(missed), reason=reasons.get("en", ""))
+            if not ended:
+                return
 
     async def _deadlines(self) -> None:
         """Who has not confirmed in time: how many of his deliveries, in a gauge, and each of them in an alarm."""

@@ -8,6 +8,7 @@ from bus.options import MOST_AT_ONCE, PushOptions
 
 DOWN = Deferred("partner-unreachable", target="agency", detail="no route to host")
 OURS = Deferred("store-unavailable")
+UNSENDABLE = Rejected("edxml-invalid", detail="a kind that this protocol does not carry")
 REFUSED = Rejected("partner-refused", target="agency", detail="no")
 
 
@@ -60,6 +61,7 @@ def test_our_own_troubles_say_nothing_about_the_partner() -> None:
     assert made.opened is None
     made = opened()
     made.heard("d", OURS, 101.0)
+    made.heard("e", UNSENDABLE, 101.0)
     assert made.opened is not None
 
 
