@@ -45,7 +45,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "confirm": ("ministry", "hub"),
     "resend": ("ministry",),
     "cancel": ("ministry",),
-    "several": ("ministry", "hub"),
+    "several": ("ministry",),
 }
 #: Kinds that a life has only at a start; and those that it has not: what takes days (``expire``, ``alarm``), and what operators do to
 #: the store as a whole (``note``), which has tests of its own.
@@ -81,7 +81,7 @@ _UNDER_LOAD: dict[str, tuple[tuple[str, ...], int]] = {
     "poller.accepted": (("ministry",), 3),
     "poller.reported": (("ministry",), 3),
 }
-_MOST_OF_KIND = {"accept": 8, "claim": 8, "fetch": 8, "confirm": 8, "finish": 6, "routed": 4, "several": 6}
+_MOST_OF_KIND = {"accept": 8, "claim": 8, "fetch": 8, "confirm": 8, "finish": 6, "routed": 4, "several": 4}
 _AT_START = ("start.begun", "start.released", "start.open")
 _AT_RELOAD = ("reload.loaded", "reload.swapped", "reload.started", "reload.done")
 _AT_DRAIN = ("drain.begun", "drain.adapters-stopped", "drain.ended")
