@@ -13,7 +13,7 @@ from bus.errors import Rejected
 from bus.evidence import Evidence
 from bus.message import DOCUMENT_ID, ENDPOINT, FROM, KIND, KIND_DOCUMENT, RECEIVERS, SENDER, SENDER_MESSAGE_ID, SUBJECT, Message
 from bus.receipt import Status
-from bus.store import LostClaim, Owed, Standing, Store, Work
+from bus.store import LostClaim, Owed, Standing, Store, Term, Work
 
 ROUTE = "unit-documents"
 LEASE = timedelta(minutes=3)
@@ -178,6 +178,47 @@ class StoreContract:
         assert await self.store.release(expired_at=None) == 1
         assert [work.delivery.id for work in await self.claim()] == [mine.delivery.id]
         await other.defer(theirs, self.clock(), "4.4.1", REASONS)
+        self.assert_sound()
+
+    async def test_what_this_node_has_in_hand_is_not_given_back(self) -> None:
+        """A claim that seems to be over stays with who is working it right here; another node's does not."""
+        await self.accept(message(1))
+        [work] = await self.claim()
+        self.clock.advance(minutes=4)
+        assert await self.store.release(expired_at=self.clock(), holding={work.delivery.id}) == 0
+        await self.route(work, "a")
+        self.assert_sound()
+
+    async def test_a_claim_ends_where_its_bytes_do(self) -> None:
+        """Bodies are taken until they have reached the bound; the first is taken however large it is."""
+        for number in range(1, 6):
+            await self.accept(message(number, b"<a>%d</a>" % number * 100))
+        size = len(message(1, b"<a>1</a>" * 100).body)
+        taken = [len(await self.store.claim(ROUTE_PREFIX + ROUTE, 10, LEASE, most)) for most in (1, size + 1, 10 * size)]
+        assert taken == [1, 2, 2]
+
+    async def test_what_waits_for_a_partner_that_is_down_is_ended_when_its_time_is_over(self) -> None:
+        """Only what waits, and only when its time is over: DEAD, with a receipt EXPIRED that says why; the next of its key may go."""
+        for number in (1, 2):
+            await self.accepted_and_routed(number, "a", order_key="k")
+        created = self.clock()
+        assert await self.store.expire("a", created, created, REASONS) == ()
+        self.clock.advance(days=30)
+        ended = await self.store.expire("a", self.clock(), created, REASONS)
+        assert [(each.target, each.status, each.attempt) for each in ended] == [("a", Status.EXPIRED, 0)] * 2
+        assert self.statuses("unit-1") == [Status.ACCEPTED, Status.EXPIRED]
+        assert REASONS["vi"] in self.evidence.read(self.store.receipts_of("unit-1")[-1]).reasons["vi"]
+        assert await self.store.expire("a", self.clock(), created, REASONS) == ()
+        self.assert_sound()
+
+    async def test_an_alarm_about_an_unconfirmed_delivery_is_raised_once_a_day(self) -> None:
+        """By owner, how many are overdue; each is told, and journalled, once, and again a day later."""
+        await self.accepted_and_routed(1, "inbox", owner="reader")
+        term = Term(ROUTE, "inbox", self.clock())
+        answers = [await self.store.unconfirmed(term, self.clock()) for _ in range(2)]
+        self.clock.advance(hours=25)
+        answers.append(await self.store.unconfirmed(term, self.clock()))
+        assert [(numbers, len(missed)) for numbers, missed in answers] == [({"reader": 1}, 1), ({"reader": 1}, 0), ({"reader": 1}, 1)]
         self.assert_sound()
 
     async def test_a_deferred_delivery_is_due_again_at_its_time(self) -> None:
