@@ -15,7 +15,7 @@ from typing import Self
 _RUNNER = Path(__file__).with_name("crash_runner.py")
 _CHECKOUT = Path(__file__).resolve().parents[2]
 #: A node that is not ready, or has not ended, after this time has failed.
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class DidNotStart(Exception):
@@ -37,6 +37,9 @@ class Runs:
             stdout=asyncio.subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": str(_CHECKOUT)},
         )
+        assert self._process.stdout is not None
+        # Its imports take a second or, on a machine that has much else to do, a minute; then it says that it is ready.
+        await self._process.stdout.readline()
         self._reading = asyncio.create_task(self._read())
         return self
 

@@ -11,6 +11,7 @@ import random
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -67,7 +68,10 @@ def lived(order: Order) -> Verdict:
             return await live(runs, Path(directory), order.urls, order.shots, order.seed, order.workers)
 
     with tempfile.TemporaryDirectory(prefix="govbus-crash-") as directory:
-        return asyncio.run(whole(directory))
+        try:
+            return asyncio.run(whole(directory))
+        except Exception:
+            return Verdict(other=[f"the life ended early: {traceback.format_exc()}"])
 
 
 def told(order: Order, verdict: Verdict) -> str:
