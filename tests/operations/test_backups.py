@@ -154,3 +154,16 @@ def test_a_forged_receipt_is_none_of_ours(site: Path, tmp_path: Path) -> None:
     forged.write_text('<Receipt xmlns="urn:govbus:receipt:v1"/>', encoding="utf-8")
     done = govbus("reconcile", forged, "--site", site, "--json")
     assert (done.code, json.loads(done.said)["found"][0]["verdict"]) == (0, "foreign")
+
+
+async def test_hold_keeps_back_what_a_restored_server_still_owed(site: Path, start: Callable[..., BusProcess]) -> None:
+    """`govbus hold`, for stores restored by their own server's means: what was owed waits for an operator; a running site is refused."""
+    bus = start(site)
+    async with unit(bus) as telecom:
+        await telecom.send(letter(1, AGENCY), "owed")
+    assert govbus("hold", "--site", site, "--reason", "khôi phục").code == 1
+    assert bus.stop() == 0
+    done = govbus("hold", "--site", site, "--reason", "khôi phục", "--json")
+    assert (done.code, done.json) == (0, {"held": 1}), done.said
+    assert state(site, "owed")[:2] == ("READY", "4.7.0")
+    audited(site)
