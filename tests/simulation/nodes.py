@@ -150,8 +150,10 @@ class Node:
             world.note("boot-failed", error)
             world.killed(self.life)
             return
-        self.engine, self._store = engine, store
         world.note("booted")
+        if LIFE.get() is self.life:
+            # Not a zombie that was frozen while it started: nobody speaks to it.
+            self.engine, self._store = engine, store
 
     # --- what befalls it ----------------------------------------------------------------------------------------------
 
