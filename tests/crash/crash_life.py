@@ -118,6 +118,8 @@ class Life:
         else:
             if shot.cue is Cue.START:
                 await self._end(node)
+            if shot.cue is Cue.DRAIN:
+                await node.settled()
             before, self.post.wanted = len(node.struck()), shot.way
             node.arm(shot.visit, self._rng.randint(1, shot.most))
             if shot.cue in {Cue.START, Cue.FRESH}:

@@ -111,6 +111,19 @@ class Node:
         await asyncio.sleep(1)
         raise DidNotStart(f"{self.name}: {self._said(begin)[-2000:].decode('utf-8', 'replace')}")
 
+    async def settled(self) -> None:
+        """Wait until every worker listens: one that is told to stop while it starts has nothing to drain. Raises DidNotStart."""
+        deadline = time.monotonic() + PATIENCE
+        while not self._all_listen():
+            if time.monotonic() > deadline:
+                raise DidNotStart(f"{self.name}: not all of its {self.workers} workers listen")
+            await asyncio.sleep(0.01)
+
+    def _all_listen(self) -> bool:
+        started = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split() if self.workers > 1 else [str(self.pid)]
+        listening = {str(json.loads(line)["pid"]) for line in self._said(0).splitlines() if b'"bus.ready"' in line}
+        return len(started) == self.workers and listening.issuperset(started)
+
     def _said(self, begin: int) -> bytes:
         if not self.log.exists():
             return b""
