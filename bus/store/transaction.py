@@ -44,16 +44,16 @@ def row_hash(row: Mapping[Any, Any]) -> str:
 class Turn(IntEnum):
     """In which order collected writes go to the database.
 
-    A row before those that refer to it. A new delivery before the changes: it finds those of its order key that are active, and is held
-    back; a change that ends one of them then lets the first of the key through. What is worked out for an order key (``HOLD_BACK``,
-    ``LET_THROUGH``) depends on where its deliveries stand after all changes, not on the way there.
+    Changes first: where one comes too late nothing else of its unit is tried, which may speak of a message that has been pruned meanwhile.
+    Then a row before those that refer to it. A new delivery finds those of its order key that are active still, and is held back; what is
+    worked out for an order key after that (``HOLD_BACK``, ``LET_THROUGH``) depends on where its deliveries stand, not on the way there.
     """
 
-    MESSAGE = 0
-    BLOB = 1
-    DELIVERY = 2
-    RECEIPT = 3
-    CHANGE = 4
+    CHANGE = 0
+    MESSAGE = 1
+    BLOB = 2
+    DELIVERY = 3
+    RECEIPT = 4
     HOLD_BACK = 5
     LET_THROUGH = 6
     JOURNAL = 7

@@ -197,6 +197,8 @@ class Node:
         cluster, engine, self.generation = self.cluster, self.engine, generation
 
         async def reloading() -> None:
+            # What lies there when it comes to it: a process that was frozen meanwhile reads the newest files.
+            generation = self.generation
             cluster.world.note("reloading", generation)
             await engine.replace_configuration(cluster.site, cluster.endpoints(generation), cluster.plan.routes(generation))
             cluster.world.note("reloaded", generation)

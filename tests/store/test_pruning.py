@@ -14,7 +14,7 @@ from bus.delivery import ROUTE_PREFIX
 from bus.endpoint import Sent
 from bus.errors import Rejected
 from bus.receipt import Status
-from bus.store import Owed, Store, pruning
+from bus.store import LostClaim, Owed, Store, pruning
 from bus.store.archive import Order
 from bus.store.blobs import Files
 
@@ -289,3 +289,24 @@ async def test_an_archive_by_time_removes_nothing(aged: Store, clock, evidence, 
         assert {name.partition("/")[0] for name in tar.getnames()} == {
             "certificates", "journal", "messages", "deliveries", "receipts", "blobs", "manifest.json",
         }  # fmt: skip
+
+
+async def test_a_worker_that_wakes_after_its_message_was_pruned_is_fenced(store: Store, clock) -> None:
+    """Whatever it wants to say of the message, it has lost its claim, and that is all it learns."""
+    await owing(store, clock, 1)
+    [sleeper] = await store.claim("a", 10, LEASE)
+    clock.advance(minutes=4)
+    await store.release(expired_at=clock())
+    [second] = await store.claim("a", 10, LEASE)
+    await store.finish(second, Sent(second.message.digest, b"<Reply/>"))
+    clock.advance(days=31)
+    assert (await store.prune(order(clock))).messages == 1
+    owed = [Owed(route=ROUTE, target="b", message=sleeper.message, expires=clock() + LIFE)]
+    for late in (
+        store.bury(sleeper, Status.EXPIRED, "5.4.7", REASONS),
+        store.finish(sleeper, Sent("11" * 32)),
+        store.defer(sleeper, clock(), "4.4.1", REASONS),
+        store.routed(sleeper, owed, {}, []),
+    ):
+        with pytest.raises(LostClaim):
+            await late
