@@ -18,9 +18,9 @@ from lxml import etree
 
 from bus import xmlio
 from bus.errors import LANGUAGES, Rejected
-from bus.keys import Signer
 from bus.receipt import Receipt, Status
 from bus.signature import xades
+from bus.signer import Signer
 
 NAMESPACE = "urn:govbus:receipt:v1"
 

@@ -9,7 +9,7 @@
 ``Keyring.load`` raises ConfigurationError with every bad file. ``identify`` raises Rejected (5.7.x), see ``trust.py``.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -17,41 +17,14 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from bus.errors import ConfigurationError, Fault, Rejected, suggestion
+from bus.methods import PrivateKey
+from bus.signer import Signer, SoftKey
 from bus.trust import Trust, check_dates, der, is_authority, issued, name_text, same_name, subject
 
-_RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
-#: XML-DSig algorithm and hash for an EC key, by its curve's size in bits (RFC 9231 section 2.3.6).
-_EC: Mapping[int, tuple[str, hashes.HashAlgorithm]] = {
-    256: ("http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256", hashes.SHA256()),
-    384: ("http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha384", hashes.SHA384()),
-}
-_LEAST_RSA = 2048
 #: Identified certificates remembered; one a partner's system is usual, so this is far above any real site.
 _REMEMBERED = 4096
-
-
-class Signer:
-    """One of our private keys with its certificate. The key is loaded once and never shown."""
-
-    def __init__(self, name: str, key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
-        """Raises ValueError for a key that XML-DSig partners would not accept, or that is not the certificate's."""
-        self.name = name
-        self.certificate = certificate
-        self.certificate_der = der(certificate)
-        if key.public_key() != certificate.public_key():
-            raise ValueError("the certificate is not this key's")
-        self.algorithm, self._sign = _signing(key)
-
-    def sign(self, data: bytes) -> bytes:
-        """The XML-DSig SignatureValue octets over ``data``: RSA PKCS#1 v1.5, or ECDSA's r and s side by side."""
-        return self._sign(data)
-
-    def __repr__(self) -> str:
-        return f"Signer({self.name!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,23 +134,6 @@ class Keyring:
         return good[0]
 
 
-def _signing(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> tuple[str, Callable[[bytes], bytes]]:
-    if isinstance(key, rsa.RSAPrivateKey):
-        if key.key_size < _LEAST_RSA:
-            raise ValueError(f"RSA keys must have {_LEAST_RSA} bits or more, this one has {key.key_size}")
-        scheme, digest = padding.PKCS1v15(), hashes.SHA256()
-        return _RSA_SHA256, lambda data: key.sign(data, scheme, digest)
-    if key.key_size not in _EC:
-        raise ValueError(f"EC keys must be P-256 or P-384, this one is {key.curve.name}")
-    algorithm, ec_digest = _EC[key.key_size]
-    return algorithm, lambda data: _raw(key.sign(data, ec.ECDSA(ec_digest)), key.key_size // 8)
-
-
-def _raw(signature: bytes, size: int) -> bytes:
-    r, s = decode_dss_signature(signature)
-    return r.to_bytes(size, "big") + s.to_bytes(size, "big")
-
-
 def _readable(certificate: bytes) -> x509.Certificate:
     try:
         parsed = x509.load_der_x509_certificate(certificate)
@@ -203,12 +159,12 @@ def _own(certs: Path, faults: list[Fault]) -> tuple[dict[str, Signer], tuple[x50
 def _signer(path: Path) -> Signer:
     # The full RSA check takes 40 ms a key, at every start; the comparison with the certificate finds a damaged key as well.
     key = serialization.load_pem_private_key(path.read_bytes(), None, unsafe_skip_rsa_key_validation=True)
-    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise TypeError("the key is neither RSA nor EC")
+    if not isinstance(key, PrivateKey):
+        raise TypeError("the key is neither RSA, EC nor Ed25519")
     chain = path.with_suffix(".crt")
     if not chain.exists():
         raise ValueError(f"its certificate {chain.name} does not exist")
-    return Signer(f"own/{path.stem}", key, x509.load_pem_x509_certificates(chain.read_bytes())[0])
+    return Signer(f"own/{path.stem}", SoftKey(key), x509.load_pem_x509_certificates(chain.read_bytes())[0])
 
 
 def _trust(directory: Path, partner: str, faults: list[Fault]) -> Trust:

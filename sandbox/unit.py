@@ -27,11 +27,12 @@ from adapters.soap.client import Client, Identity
 from bus import evidence
 from bus.endpoint import Fetched, Pending
 from bus.errors import Deferred
-from bus.keys import Keyring, Signer
+from bus.keys import Keyring
 from bus.octets import Body, digest
 from bus.organisations import Organisation
 from bus.receipt import Receipt
 from bus.signature import xades
+from bus.signer import Signer
 from bus.site import Clock
 from bus.soap import Envelope
 

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from bus import pki
 from bus.errors import ConfigurationError, Rejected
-from bus.keys import Keyring, Signer
+from bus.keys import Keyring
+from bus.signer import Signer, SoftKey
 from bus.trust import der, same_name
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
@@ -211,7 +212,7 @@ def test_weak_keys_do_not_sign(certs):
     name = x509.Name([])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
     with pytest.raises(ValueError, match="2048"):
-        Signer("own/weak", key, builder.not_valid_before(NOW).not_valid_after(NOW + DAY).sign(key, hashes.SHA256()))
+        Signer("own/weak", SoftKey(key), builder.not_valid_before(NOW).not_valid_after(NOW + DAY).sign(key, hashes.SHA256()))
 
 
 def test_keys_are_private(certs):

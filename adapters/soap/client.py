@@ -27,11 +27,11 @@ import aiohttp
 from adapters.soap.security import SECURITY_HEADER, carries_signature
 from bus import mime, soap, xop
 from bus.errors import Deferred, Rejected
-from bus.keys import Signer
 from bus.octets import Body, joined, streamed
 from bus.offload import offload
 from bus.retry import retry_after
 from bus.signature import wss
+from bus.signer import Signer
 from bus.site import Clock
 from bus.soap import Envelope, Version
 

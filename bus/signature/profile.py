@@ -12,9 +12,8 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
-from cryptography.hazmat.primitives import hashes
-
 from bus.errors import Rejected
+from bus.methods import BY_NAME, Method
 
 T = TypeVar("T")
 
@@ -36,15 +35,9 @@ _ENC = "http://www.w3.org/2001/04/xmlenc#"
 SHA256 = _ENC + "sha256"
 #: Digest algorithms, by the name that hashlib knows.
 DIGESTS: Mapping[str, str] = MappingProxyType({SHA256: "sha256", _MORE + "sha384": "sha384", _ENC + "sha512": "sha512"})
-#: Signature algorithms: the key's family and the hash.
-SIGNATURES: Mapping[str, tuple[str, hashes.HashAlgorithm]] = MappingProxyType(
-    {
-        _MORE + "rsa-sha256": ("rsa", hashes.SHA256()),
-        _MORE + "rsa-sha384": ("rsa", hashes.SHA384()),
-        _MORE + "rsa-sha512": ("rsa", hashes.SHA512()),
-        _MORE + "ecdsa-sha256": ("ec", hashes.SHA256()),
-        _MORE + "ecdsa-sha384": ("ec", hashes.SHA384()),
-    }
+#: Signature methods, by their URI.
+SIGNATURES: Mapping[str, Method] = MappingProxyType(
+    {BY_NAME[name].uri: BY_NAME[name] for name in ("rsa-sha256", "rsa-sha384", "rsa-sha512", "ecdsa-sha256", "ecdsa-sha384")}
 )
 LEAST_RSA_BITS = 2048
 CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})

@@ -16,11 +16,11 @@ from functools import lru_cache
 import pybase64
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from lxml import etree
 
 from bus.hollow import Hollow
+from bus.methods import WrongKey
 from bus.octets import Body, digest
 from bus.signature.profile import (
     CURVES,
@@ -85,16 +85,13 @@ class Signature:
 
     def check_value(self, certificate: bytes) -> None:
         """Refuse a SignatureValue that is not this certificate's key's over SignedInfo. The caller has trusted the certificate."""
-        family, digest = algorithm(SIGNATURES, self.method)
+        method = algorithm(SIGNATURES, self.method)
         key = _public_key(certificate)
         octets = canonicalize(self.signed_info, inclusive_prefixes=self.prefixes)
         try:
-            if isinstance(key, rsa.RSAPublicKey) and family == "rsa":
-                key.verify(self.value, octets, padding.PKCS1v15(), digest)
-            elif isinstance(key, ec.EllipticCurvePublicKey) and family == "ec":
-                key.verify(_ecdsa(self.value, key), octets, ec.ECDSA(digest))
-            else:
-                raise invalid("the signature algorithm does not fit the certificate's key")
+            method.verify(key, self.value, octets)
+        except WrongKey:
+            raise invalid("the signature algorithm does not fit the certificate's key") from None
         except InvalidSignature:
             raise invalid("SignatureValue does not fit SignedInfo and the certificate's key") from None
 
@@ -230,11 +227,3 @@ def _public_key(certificate: bytes) -> rsa.RSAPublicKey | ec.EllipticCurvePublic
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in CURVES:
         return key
     raise invalid(f"the certificate's key is weak or of an unknown kind (RSA from {LEAST_RSA_BITS} bits, or {', '.join(sorted(CURVES))})")
-
-
-def _ecdsa(value: bytes, key: ec.EllipticCurvePublicKey) -> bytes:
-    """XML-DSig's r and s side by side as the DER that the library verifies (RFC 9231 section 2.3.6)."""
-    size = (key.key_size + 7) // 8
-    if len(value) != 2 * size:
-        raise InvalidSignature
-    return encode_dss_signature(int.from_bytes(value[:size], "big"), int.from_bytes(value[size:], "big"))

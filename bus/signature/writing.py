@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 import pybase64
 
-from bus.keys import Signer
 from bus.octets import Body
 from bus.octets import digest as octets_digest
 from bus.signature.profile import DS, ENVELOPED, EXC_C14N, SHA256
+from bus.signer import Signer
 
 _REFERENCE = (
     '<ds:Reference{type} URI="{uri}"><ds:Transforms>{enveloped}<ds:Transform Algorithm="' + EXC_C14N + '"></ds:Transform></ds:Transforms>'

@@ -22,13 +22,13 @@ from lxml import etree
 
 from bus.errors import Rejected
 from bus.hollow import Hollow, canonical_form
-from bus.keys import Signer
 from bus.octets import Body, around, chunks
 from bus.signature.profile import BASE64_BINARY, SOAP_ENVELOPES, WSSE, WSU, X509_TOKEN, Verified, invalid
 from bus.signature.reading import canonical, ds, read, resolve
 from bus.signature.times import instant, written
 from bus.signature.tokens import Certificates, certificate
 from bus.signature.writing import encoded, reference, signature
+from bus.signer import Signer
 from bus.xmlio import canonicalize, parse
 
 LIFETIME = timedelta(minutes=5)

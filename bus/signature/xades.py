@@ -21,13 +21,13 @@ from cryptography import x509
 from lxml import etree
 
 from bus.hollow import Hollow
-from bus.keys import Signer
 from bus.octets import digest
 from bus.signature.profile import DIGESTS, DS, SHA256, SIGNED_PROPERTIES_TYPE, XADES, Verified, algorithm, invalid
 from bus.signature.reading import Reference, Signature, canonical, decoded, ds, expect, resolve
 from bus.signature.times import instant, written
 from bus.signature.writing import encoded, reference, signature, within, x509_data
 from bus.signature.xmldsig import check_whole, embedded_certificate, spliced, the_signature, unsigned, without
+from bus.signer import Signer
 from bus.trust import issuer_serial
 from bus.xmlio import parse
 

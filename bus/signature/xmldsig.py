@@ -16,10 +16,10 @@ from lxml import etree
 
 from bus.errors import Rejected
 from bus.hollow import Hollow
-from bus.keys import Signer
 from bus.signature.profile import Verified, invalid
 from bus.signature.reading import Reference, Signature, decoded, ds, read, resolve
 from bus.signature.writing import reference, signature, x509_data
+from bus.signer import Signer
 from bus.xmlio import canonicalize, parse
 
 T = TypeVar("T")

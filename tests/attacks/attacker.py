@@ -22,10 +22,10 @@ from zeep.wsse.signature import BinarySignature
 from zeep.wsse.utils import get_security_header
 
 from bus import soap
-from bus.keys import Signer
 from bus.signature import wss
 from bus.signature.profile import SOAP_ENVELOPES, WSSE, WSU
 from bus.signature.times import written
+from bus.signer import Signer
 from bus.soap import SOAP_11, SOAP_12, Version
 
 DS = "{http://www.w3.org/2000/09/xmldsig#}"

@@ -11,9 +11,10 @@ from routing_messages import NOW, document, received
 from bus import edxml, xmlio
 from bus.errors import Rejected
 from bus.exchange import Exchange, Step
-from bus.keys import Keyring, Signer
+from bus.keys import Keyring
 from bus.message import KIND, KIND_OTHER
 from bus.signature import xades, xmldsig
+from bus.signer import Signer
 from bus.site import Site
 from bus.steps import authorize, enrich, sign, trace, transform, validate, verify, wiretap
 from sandbox import documents

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bus import pki
-from bus.keys import Keyring, Signer
+from bus.keys import Keyring
+from bus.signer import Signer
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from bus.errors import Rejected
-from bus.keys import Signer
 from bus.signature import xades, xmldsig
+from bus.signer import Signer, SoftKey
 from bus.xmlio import canonicalize, parse
 
 DOCUMENT = (
@@ -149,7 +149,7 @@ def test_a_signed_document_is_not_signed_again(world):
 
 def test_a_swapped_certificate_is_refused(world):
     """Another certificate of the same key in KeyInfo is refused: the signed properties name which one it was."""
-    renamed = Signer("own/other", _key(world), world.partner.certificate)
+    renamed = Signer("own/other", SoftKey(_key(world)), world.partner.certificate)
     signed = etree.fromstring(xades.sign(DOCUMENT, renamed, world.now))
     signed.find(f".//{DS}X509Certificate").text = _base64(world.partner_ec.certificate_der)
     with pytest.raises(Rejected, match="not the one that the signed properties name"):

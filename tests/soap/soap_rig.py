@@ -14,9 +14,9 @@ from bus.endpoint import Adapter, Request, Response
 from bus.engine import Engine
 from bus.evidence import Evidence
 from bus.ids import uuid7
-from bus.keys import Signer
 from bus.octets import Body, whole
 from bus.signature import wss
+from bus.signer import Signer
 from bus.site import Site
 from bus.soap import SOAP_11, Version
 from bus.store import Store

@@ -11,9 +11,9 @@ from soap_rig import document
 
 from adapters.soap import payloads
 from bus import scaffold, soap
-from bus.keys import Signer
 from bus.receipt import Status
 from bus.signature import wss
+from bus.signer import Signer
 from bus.soap import SOAP_11, SOAP_12
 from sandbox.process import BusProcess
 from sandbox.unit import Unit, read_signer
