@@ -32,7 +32,7 @@ from bus.octets import Body, digest
 from bus.organisations import Organisation
 from bus.receipt import Receipt
 from bus.signature import xades
-from bus.signer import Signer
+from bus.signer import Signer, SoftKey
 from bus.site import Clock
 from bus.soap import Envelope
 
@@ -47,7 +47,7 @@ def read_signer(keys: Path, name: str = "system") -> Signer:
     """The signing key in ``<name>.key`` with its certificate in ``<name>.crt`` (PEM)."""
     key = serialization.load_pem_private_key((keys / f"{name}.key").read_bytes(), None)
     certificate = x509.load_pem_x509_certificate((keys / f"{name}.crt").read_bytes())
-    return Signer(name, key, certificate)  # type: ignore[arg-type]
+    return Signer(name, SoftKey(key), certificate)  # type: ignore[arg-type]
 
 
 class Unit:
