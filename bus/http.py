@@ -1,15 +1,19 @@
 """The HTTP edge: an ASGI application that bounds what comes in, finds the door, and hands it one ``Request``.
 
 It promises: bodies are bounded, each and together (``bus.arriving``; beyond that 4.3.2 and ``Retry-After``), no client can hold a
-connection open without sending or reading, and the client's TLS certificate reaches the door (uvicorn does neither; see
-``ClientCertificateProtocol``).
-Health and metrics live here; protocols live in the adapters.
+connection open without sending or reading, connections are bounded and the one that idles longest makes room, and the client's TLS
+certificate reaches the door (uvicorn does neither; see ``ClientCertificateProtocol``).
+A request that could mean two things to two readers, or that speaks more of HTTP than we do, is refused before any door sees it.
+Health and metrics live here, and are open to whoever can reach the port; protocols live in the adapters.
+
+Standards: RFC 9112 (HTTP/1.1) sections 2.3, 3.2, 6.1, 6.3; RFC 9110 sections 7.8 (Upgrade), 8.4 (Content-Encoding), 10.1.1 (Expect).
 """
 
 import asyncio
 import ipaddress
 import re
 import ssl
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -27,6 +31,8 @@ from bus.octets import streamed
 
 #: Octets of a request's line and headers together. VXP names up to 10 000 receivers there, twice.
 MOST_HEADERS = 1 << 20
+#: Connections of one process: a hundred systems with twenty each, and 200 MB of TLS state at most.
+MOST_CONNECTIONS = 2048
 
 _ABORT = "govbus.abort"
 
@@ -51,11 +57,16 @@ class ClientCertificateProtocol(HttpToolsProtocol):
     _header_timer: asyncio.TimerHandle | None = None
     _header_octets = 0
     _in_headers = False
+    idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first request."""
+        """Begin to wait for the first request; beyond MOST_CONNECTIONS, the connection that idles longest makes room."""
         super().connection_made(transport)
+        self.idle_since = self.loop.time()
         self._await_headers()
+        if len(self.connections) > MOST_CONNECTIONS:
+            idle = (other for other in self.connections if isinstance(other, ClientCertificateProtocol) and other.idle)
+            min(idle, key=lambda other: other.idle_since).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -74,10 +85,23 @@ class ClientCertificateProtocol(HttpToolsProtocol):
         if self._header_octets > MOST_HEADERS:
             self.transport.abort()
 
+    @property
+    def idle(self) -> bool:
+        """Whether no request is in hand."""
+        return self.cycle is None or self.cycle.response_complete
+
     def on_headers_complete(self) -> None:
-        """The application begins to read, and bounds what follows."""
+        """The application begins to read, and bounds what follows. Raises, and so answers 400, for what it would not get to read."""
         self._in_headers = False
+        if self.parser.should_upgrade():
+            # CONNECT, or Upgrade: the parser reads no further, and the application would take the body for empty.
+            raise ValueError("another protocol is asked for")
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """From here on the connection idles, unless another request came already."""
+        self.idle_since = self.loop.time()
+        super().on_response_complete()
 
     def timeout_keep_alive_handler(self) -> None:
         """End a connection that nothing came over; abort, for a client that does not read would keep a polite close waiting."""
@@ -94,7 +118,7 @@ class ClientCertificateProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """End an idle connection at once: a polite TLS farewell waits for peers that never answer it."""
-        idle = self.cycle is None or self.cycle.response_complete
+        idle = self.idle
         super().shutdown()
         if idle:
             self.transport.abort()
@@ -141,14 +165,9 @@ class Application:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        path: str = scope["path"]
-        door = next((door for prefix, door in self._doors if path == prefix or path.startswith(prefix + "/")), None)
-        if door is None:
-            await _reply(send, await self._own_page(scope["method"], path))
-            return
         arrival = Arrival(self._space)
         try:
-            await self._through(door, scope, receive, send, arrival)
+            await self._answered(scope, receive, send, arrival)
         except Gone:
             await _reply(send, Response(408, "text/plain", b"The request body did not arrive.\n"), close=True)
         except _Unread:
@@ -156,6 +175,18 @@ class Application:
             await receive()
         finally:
             arrival.end()
+
+    async def _answered(self, scope: Scope, receive: Receive, send: Send, arrival: Arrival) -> None:
+        refusal = _refusal(scope)
+        if refusal is not None:
+            await _reply(send, refusal, close=True, then=partial(linger, receive))
+            return
+        path: str = scope["path"]
+        door = next((door for prefix, door in self._doors if path == prefix or path.startswith(prefix + "/")), None)
+        if door is None:
+            await _reply(send, await self._own_page(scope["method"], path))
+        else:
+            await self._through(door, scope, receive, send, arrival)
 
     async def _through(self, door: Door, scope: Scope, receive: Receive, send: Send, arrival: Arrival) -> None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -198,6 +229,33 @@ class Application:
         return Response(503 if unwell else 200, "application/json", orjson.dumps(body) + b"\n")
 
 
+#: Header fields that two readers of the same request might choose differently from, if there were two of them.
+_ONCE = (b"host", b"content-length", b"content-type", b"content-encoding", b"transfer-encoding", b"soapaction", b"expect")
+#: A header field, the only values of it that we understand (in lower case), and the answer to any other.
+_UNDERSTOOD: tuple[tuple[bytes, frozenset[bytes], int, bytes], ...] = (
+    (b"transfer-encoding", frozenset({b"chunked"}), 501, b"Transfer-Encoding must be chunked and nothing else.\n"),
+    (b"content-encoding", frozenset({b"", b"identity"}), 415, b"A compressed body is not read here; send it as it is.\n"),
+    (b"expect", frozenset({b"100-continue"}), 417, b"Expect must be 100-continue.\n"),
+)
+
+
+def _refusal(scope: Scope) -> Response | None:
+    """The answer to a request whose head is ambiguous, or asks for what we do not do; None when a door may see it."""
+    if scope["http_version"] not in {"1.0", "1.1"}:
+        return Response(505, "text/plain", b"This is an HTTP/1.1 server.\n")
+    found = Counter(name for name, _ in scope["headers"])
+    repeated = next((name for name in _ONCE if found[name] > 1), None)
+    if repeated is not None:
+        return Response(400, "text/plain", repeated + b" must not be repeated.\n")
+    if not found[b"host"] and scope["http_version"] == "1.1":
+        return Response(400, "text/plain", b"A Host header is needed.\n")
+    values = dict(scope["headers"])
+    for name, understood, status, words in _UNDERSTOOD:
+        if name in values and values[name].strip().lower() not in understood:
+            return Response(status, "text/plain", words)
+    return None
+
+
 def _request(scope: Scope, headers: dict[str, str], body: bytes, refusal: BusError | None) -> Request:
     host = headers.get("host", "")
     if not _HOST.fullmatch(host):
@@ -233,19 +291,24 @@ async def _reply(send: Send, response: Response, *, close: bool = False, then: C
     ]
     if close:
         headers.append((b"connection", b"close"))
-    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await _read(send({"type": "http.response.start", "status": response.status, "headers": headers}))
     if isinstance(response.body, bytes) and then is None:
-        await send({"type": "http.response.body", "body": response.body})
+        await _read(send({"type": "http.response.body", "body": response.body}))
         return
     async for chunk in streamed(response.body):
-        try:
-            async with asyncio.timeout(MOST_SILENCE):
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        except TimeoutError as error:
-            raise _Unread from error
+        await _read(send({"type": "http.response.body", "body": chunk, "more_body": True}))
     if then is not None:
         await then()
-    await send({"type": "http.response.body", "body": b""})
+    await _read(send({"type": "http.response.body", "body": b""}))
+
+
+async def _read(sending: Awaitable[None]) -> None:
+    """Send, which waits for the client to read what it was sent before: on a used connection from the very first octet on."""
+    try:
+        async with asyncio.timeout(MOST_SILENCE):
+            await sending
+    except TimeoutError as error:
+        raise _Unread from error
 
 
 def tls_context(certificate: Path, key: Path, client_anchors: Sequence[bytes] = ()) -> ssl.SSLContext:
