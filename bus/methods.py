@@ -37,6 +37,11 @@ class Method:
     family: str
     hash: hashes.HashAlgorithm | None = None
 
+    @property
+    def digest(self) -> str:
+        """What the references of such a signature are digested with, as hashlib names it: its own hash, or SHA-256 where it has none."""
+        return self.hash.name if self.hash else "sha256"
+
     def sign(self, key: PrivateKey, data: bytes) -> bytes:
         """The SignatureValue octets over ``data``. Raises WrongKey."""
         match self.family, key, self.hash:

@@ -1,7 +1,8 @@
-"""The profile: every algorithm and namespace that a signature may use, and what a verification returns.
+"""The profile: every digest, transform and namespace that a signature may use, and what a verification returns.
 
-Allow-lists, so that what is not here is refused (``algorithm-refused``, 5.7.6): SHA-1, HMAC, inclusive C14N, XPath, XSLT, base64 and
-STR-Transform among them. Raises through its callers: ``signature-invalid`` (5.7.7).
+Allow-lists, so that what is not here is refused (``algorithm-refused``, 5.7.6): MD5, HMAC, inclusive C14N, XPath, XSLT, base64 and
+STR-Transform among them. What is here still needs a policy that says it counts (``policy``).
+Raises through its callers: ``signature-invalid`` (5.7.7).
 
 Standards: XML Signature 1.1; RFC 9231 (algorithm names); Exclusive XML Canonicalization 1.0; ETSI TS 119 312 (sizes, hashes).
 """
@@ -9,6 +10,7 @@ Standards: XML Signature 1.1; RFC 9231 (algorithm names); Exclusive XML Canonica
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from types import MappingProxyType
 from typing import Generic, TypeVar
 
@@ -35,6 +37,7 @@ _ENC = "http://www.w3.org/2001/04/xmlenc#"
 SHA256 = _ENC + "sha256"
 #: Digest algorithms, by the name that hashlib knows.
 DIGESTS: Mapping[str, str] = MappingProxyType({SHA256: "sha256", _MORE + "sha384": "sha384", _ENC + "sha512": "sha512"})
+DIGEST_URIS: Mapping[str, str] = MappingProxyType({name: uri for uri, name in DIGESTS.items()})
 #: Signature methods, by their URI.
 SIGNATURES: Mapping[str, Method] = MappingProxyType(
     {BY_NAME[name].uri: BY_NAME[name] for name in ("rsa-sha256", "rsa-sha384", "rsa-sha512", "ecdsa-sha256", "ecdsa-sha384")}
@@ -45,20 +48,38 @@ CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
 MOST_REFERENCES = 10
 
 
+class Kind(Enum):
+    """What a reference covers, told by its transforms. A profile accepts the kinds that it knows how to find, and no other."""
+
+    ELEMENT = (EXC_C14N,)
+    DOCUMENT = (ENVELOPED, EXC_C14N)
+    FILE = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TimeStamp:
+    """An RFC 3161 ``token`` (DER) that lay in a signature, not looked into here, and the ``octets`` that it must have been made over."""
+
+    token: bytes
+    octets: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Verified(Generic[T]):
     """What a signature proved.
 
-    ``octets``       the canonical octets that were signed: the document without its signature, or the SOAP Body
+    ``octets``       the canonical octets that were signed: the document without its signature, the SOAP Body, or SignedInfo of files
     ``certificate``  the signer's certificate (DER), trusted
     ``identity``     what the trust callable said about it
     ``signed_at``    the time the signer states, or None where it states none
+    ``time_stamps``  what may prove that time to who trusts their authority; nothing of theirs is verified yet
     """
 
     octets: bytes
     certificate: bytes
     identity: T
     signed_at: datetime | None = None
+    time_stamps: tuple[TimeStamp, ...] = ()
 
 
 def invalid(check: str) -> Rejected:

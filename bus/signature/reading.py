@@ -1,7 +1,7 @@
 """One ds:Signature read by a strict grammar, and its two checks: digests and signature value.
 
-The grammar is XML Signature's with everything optional and dangerous left out: exactly one SignedInfo and SignatureValue, at most one
-KeyInfo, at most ten references, no attribute that is not named here, and only exclusive C14N and the enveloped-signature transform.
+The grammar is XML Signature's with everything optional and dangerous left out: exactly one SignedInfo, SignatureValue and KeyInfo, a few
+references, no attribute that is not named here, and only the transforms of ``Kind``, of which a profile names those that it takes.
 Raises Rejected: ``signature-invalid`` or ``algorithm-refused``.
 
 Standards: XML Signature 1.1 sections 4 and 6; XML Signature Best Practices (references before content, no transforms but these).
@@ -9,7 +9,7 @@ Standards: XML Signature 1.1 sections 4 and 6; XML Signature Best Practices (ref
 
 import binascii
 import hmac
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,12 +26,12 @@ from bus.signature.profile import (
     CURVES,
     DIGESTS,
     DS,
-    ENVELOPED,
     EXC_C14N,
     LEAST_RSA_BITS,
     MOST_REFERENCES,
     SIGNATURES,
     WSU,
+    Kind,
     algorithm,
     invalid,
 )
@@ -55,11 +55,12 @@ def ds(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A ds:Reference. ``prefixes``: its exclusive C14N's InclusiveNamespaces; ``digest`` as hashlib names it."""
+    """A ds:Reference. ``id``: its Id or ""; ``prefixes``: its exclusive C14N's InclusiveNamespaces; ``digest`` as hashlib names it."""
 
+    id: str
     uri: str
     type: str
-    enveloped: bool
+    kind: Kind
     prefixes: tuple[str, ...]
     digest: str
     value: bytes
@@ -96,8 +97,14 @@ class Signature:
             raise invalid("SignatureValue does not fit SignedInfo and the certificate's key") from None
 
 
-def read(element: etree._Element) -> Signature:
-    """The parts of a ds:Signature; refuses whatever the profile does not know."""
+_KINDS = {kind.value: kind for kind in Kind}
+_TRANSFORMS = {name: name for kind in Kind for name in kind.value}
+#: What a signature inside a document may cover.
+IN_DOCUMENT = frozenset({Kind.ELEMENT, Kind.DOCUMENT})
+
+
+def read(element: etree._Element, kinds: Collection[Kind] = IN_DOCUMENT, most: int = MOST_REFERENCES) -> Signature:
+    """The parts of a ds:Signature of at most ``most`` references of these ``kinds``; refuses whatever the profile does not know."""
     _attributes(element, ("Id",))
     children = list(element)
     head, objects = children[:3], children[3:]
@@ -106,7 +113,10 @@ def read(element: etree._Element) -> Signature:
     if any(child.tag != ds("Object") for child in objects):
         raise invalid("Signature holds something else than Object after KeyInfo")
     info, value, key_info = head
-    prefixes, method, references = _signed_info(info)
+    prefixes, method, references = _signed_info(info, most)
+    for one in references:
+        if one.kind not in kinds:
+            raise invalid(f"the reference {one.uri[:80]!r} has transforms that are not for this kind of signature")
     return Signature(element, info, prefixes, method, references, decoded(value), key_info, tuple(objects))
 
 
@@ -163,14 +173,14 @@ def _resolved(uri: str, holders: dict[str, set[etree._Element]], allowed: Collec
     return target
 
 
-def _signed_info(element: etree._Element) -> tuple[tuple[str, ...], str, tuple[Reference, ...]]:
+def _signed_info(element: etree._Element, most: int) -> tuple[tuple[str, ...], str, tuple[Reference, ...]]:
     _attributes(element, ("Id",))
     children = list(element)
     if [child.tag for child in children[:2]] != [ds("CanonicalizationMethod"), ds("SignatureMethod")]:
         raise invalid("SignedInfo must begin with CanonicalizationMethod and SignatureMethod")
     references = children[2:]
-    if not 1 <= len(references) <= MOST_REFERENCES or any(child.tag != ds("Reference") for child in references):
-        raise invalid(f"SignedInfo must hold 1 to {MOST_REFERENCES} Reference elements and nothing else after them")
+    if not 1 <= len(references) <= most or any(child.tag != ds("Reference") for child in references):
+        raise invalid(f"SignedInfo must hold 1 to {most} Reference elements and nothing else after them")
     canonicalization, method = children[:2]
     _attributes(method, ("Algorithm",))
     algorithm(SIGNATURES, method.get("Algorithm", ""))
@@ -182,18 +192,41 @@ def _reference(element: etree._Element) -> Reference:
     _attributes(element, ("Id", "Type", "URI"))
     if "URI" not in element.attrib:
         raise invalid("a Reference has no URI")
-    transforms, method, value = expect(element, ds("Transforms"), ds("DigestMethod"), ds("DigestValue"))
+    transforms, method, value = _reference_parts(element)
     _attributes(method, ("Algorithm",))
     digest = algorithm(DIGESTS, method.get("Algorithm", ""))
     expect(method)
-    steps = list(transforms)
-    enveloped = bool(steps) and steps[0].get("Algorithm") == ENVELOPED
-    if enveloped:
-        _attributes(steps[0], ("Algorithm",))
-        expect(steps.pop(0))
-    if len(steps) != 1 or steps[0].tag != ds("Transform"):
-        raise invalid("Transforms must end with exclusive C14N, after enveloped-signature at most")
-    return Reference(element.get("URI", ""), element.get("Type", ""), enveloped, _exclusive(steps[0]), digest, decoded(value))
+    kind, prefixes = _transforms(transforms)
+    return Reference(element.get("Id", ""), element.get("URI", ""), element.get("Type", ""), kind, prefixes, digest, decoded(value))
+
+
+def _reference_parts(element: etree._Element) -> tuple[Sequence[etree._Element], etree._Element, etree._Element]:
+    """The transforms, none where the octets are taken as they are; the digest's method and value."""
+    if element.find(ds("Transforms")) is None:
+        method, value = expect(element, ds("DigestMethod"), ds("DigestValue"))
+        return (), method, value
+    transforms, method, value = expect(element, ds("Transforms"), ds("DigestMethod"), ds("DigestValue"))
+    _attributes(transforms, ())
+    if not len(transforms):
+        raise invalid("Transforms is empty")
+    return list(transforms), method, value
+
+
+def _transforms(steps: Sequence[etree._Element]) -> tuple[Kind, tuple[str, ...]]:
+    """What a reference with these transforms covers, and the prefixes of its exclusive C14N."""
+    names = tuple(step.get("Algorithm", "") for step in steps)
+    for name in names:
+        algorithm(_TRANSFORMS, name)
+    if names not in _KINDS or any(step.tag != ds("Transform") for step in steps):
+        raise invalid("Transforms are not in a number and order that have a meaning here")
+    prefixes: tuple[str, ...] = ()
+    for step, name in zip(steps, names, strict=True):
+        if name == EXC_C14N:
+            prefixes = _exclusive(step)
+        else:
+            _attributes(step, ("Algorithm",))
+            expect(step)
+    return _KINDS[names], prefixes
 
 
 def _exclusive(element: etree._Element) -> tuple[str, ...]:

@@ -13,14 +13,15 @@ import pybase64
 
 from bus.octets import Body
 from bus.octets import digest as octets_digest
-from bus.signature.profile import DS, ENVELOPED, EXC_C14N, SHA256
+from bus.signature.profile import DIGEST_URIS, DS, EXC_C14N, Kind
 from bus.signer import Signer
 
 _REFERENCE = (
-    '<ds:Reference{type} URI="{uri}"><ds:Transforms>{enveloped}<ds:Transform Algorithm="' + EXC_C14N + '"></ds:Transform></ds:Transforms>'
-    '<ds:DigestMethod Algorithm="' + SHA256 + '"></ds:DigestMethod><ds:DigestValue>{digest}</ds:DigestValue></ds:Reference>'
+    '<ds:Reference{identifier}{type} URI="{uri}">{transforms}'
+    '<ds:DigestMethod Algorithm="{method}"></ds:DigestMethod><ds:DigestValue>{digest}</ds:DigestValue></ds:Reference>'
 )
-_ENVELOPED = f'<ds:Transform Algorithm="{ENVELOPED}"></ds:Transform>'
+_TRANSFORM = '<ds:Transform Algorithm="{}"></ds:Transform>'
+_TRANSFORMS = {kind: f"<ds:Transforms>{''.join(map(_TRANSFORM.format, kind.value))}</ds:Transforms>" if kind.value else "" for kind in Kind}
 _SIGNED_INFO = (
     f'<ds:SignedInfo xmlns:ds="{DS}"><ds:CanonicalizationMethod Algorithm="{EXC_C14N}"></ds:CanonicalizationMethod>'
     '<ds:SignatureMethod Algorithm="{method}"></ds:SignatureMethod>{references}</ds:SignedInfo>'
@@ -31,11 +32,18 @@ _SIGNATURE = (
 )
 
 
-def reference(uri: str, octets: Body, *, enveloped: bool = False, type_uri: str = "") -> str:
-    """A ds:Reference to canonical ``octets`` by SHA-256; ``uri`` and ``type_uri`` need no escaping, we make them."""
-    digest = encoded(octets_digest(octets))
-    kind = f' Type="{type_uri}"' if type_uri else ""
-    return _REFERENCE.format(type=kind, uri=uri, enveloped=_ENVELOPED if enveloped else "", digest=digest)
+def reference(
+    uri: str, octets: Body, *, digest: str = "sha256", kind: Kind = Kind.ELEMENT, type_uri: str = "", identifier: str = ""
+) -> str:
+    """A ds:Reference to ``octets``, canonical where ``kind`` says so; ``digest`` as hashlib names it. The texts need no escaping."""
+    return _REFERENCE.format(
+        identifier=f' Id="{identifier}"' if identifier else "",
+        type=f' Type="{type_uri}"' if type_uri else "",
+        uri=uri,
+        transforms=_TRANSFORMS[kind],
+        method=DIGEST_URIS[digest],
+        digest=encoded(octets_digest(octets, digest)),
+    )
 
 
 def signature(signer: Signer, references: Sequence[str], key_info: str, *, objects: str = "", identifier: str = "") -> bytes:

@@ -23,7 +23,7 @@ from lxml import etree
 from bus.errors import Rejected
 from bus.hollow import Hollow, canonical_form
 from bus.octets import Body, around, chunks
-from bus.signature.profile import BASE64_BINARY, SOAP_ENVELOPES, WSSE, WSU, X509_TOKEN, Verified, invalid
+from bus.signature.profile import BASE64_BINARY, SOAP_ENVELOPES, WSSE, WSU, X509_TOKEN, Kind, Verified, invalid
 from bus.signature.reading import canonical, ds, read, resolve
 from bus.signature.times import instant, written
 from bus.signature.tokens import Certificates, certificate
@@ -128,7 +128,7 @@ def verify(
     if signed.objects:
         raise invalid("a WS-Security signature has no Object here")
     created = _check_timestamp(parts, policy, now)
-    if any(one.enveloped for one in signed.references):
+    if any(one.kind is Kind.DOCUMENT for one in signed.references):
         raise invalid("a reference to the whole document is not accepted in WS-Security")
     targets = resolve(root, signed.references, parts.signable())
     _check_coverage(parts, policy, targets)

@@ -16,7 +16,7 @@ from lxml import etree
 
 from bus.errors import Rejected
 from bus.hollow import Hollow
-from bus.signature.profile import Verified, invalid
+from bus.signature.profile import Kind, Verified, invalid
 from bus.signature.reading import Reference, Signature, decoded, ds, read, resolve
 from bus.signature.writing import reference, signature, x509_data
 from bus.signer import Signer
@@ -29,7 +29,8 @@ def sign_enveloped(document: bytes, signer: Signer, hollow: Hollow | None = None
     """``document`` in canonical form with a Signature as the root's last child. ``hollow``: as ``xades.sign`` says."""
     octets = unsigned(document)
     whole = hollow.parsed(octets) if hollow else octets
-    return spliced(octets, signature(signer, [reference("", whole, enveloped=True)], x509_data(signer)))
+    covering = reference("", whole, digest=signer.method.digest, kind=Kind.DOCUMENT)
+    return spliced(octets, signature(signer, [covering], x509_data(signer)))
 
 
 def verify_enveloped(document: bytes, trust: Callable[[bytes], T], hollow: Hollow | None = None) -> Verified[T]:
@@ -76,7 +77,7 @@ def the_signature(root: etree._Element) -> Signature:
 
 def check_whole(root: etree._Element, whole: Reference) -> None:
     """Refuse a reference that is not to the whole document less the signature."""
-    if not whole.enveloped:
+    if whole.kind is not Kind.DOCUMENT:
         raise invalid("the reference to the document lacks the enveloped-signature transform")
     if whole.uri:
         resolve(root, [whole], [root])
