@@ -9,7 +9,7 @@ from typing import Protocol
 
 from cryptography import x509
 
-from bus.methods import Method, PrivateKey, PublicKey, usual
+from bus.methods import Method, PrivateKey, PublicKey, chosen, usual
 from bus.trust import der
 
 
@@ -55,6 +55,10 @@ class Signer:
         self.certificate_der = der(certificate)
         self.method = method or usual(key.public)
         self._key = key
+
+    def using(self, method: str) -> "Signer":
+        """The same key signing by the method called ``method``; ValueError where the key or the house cannot. "" changes nothing."""
+        return Signer(self.name, self._key, self.certificate, chosen(method, self._key.public)) if method else self
 
     @property
     def algorithm(self) -> str:

@@ -15,7 +15,6 @@ from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from bus.errors import Rejected
-from bus.methods import BY_NAME, Method
 
 T = TypeVar("T")
 
@@ -36,14 +35,10 @@ _MORE = "http://www.w3.org/2001/04/xmldsig-more#"
 _ENC = "http://www.w3.org/2001/04/xmlenc#"
 SHA256 = _ENC + "sha256"
 #: Digest algorithms, by the name that hashlib knows.
-DIGESTS: Mapping[str, str] = MappingProxyType({SHA256: "sha256", _MORE + "sha384": "sha384", _ENC + "sha512": "sha512"})
-DIGEST_URIS: Mapping[str, str] = MappingProxyType({name: uri for uri, name in DIGESTS.items()})
-#: Signature methods, by their URI.
-SIGNATURES: Mapping[str, Method] = MappingProxyType(
-    {BY_NAME[name].uri: BY_NAME[name] for name in ("rsa-sha256", "rsa-sha384", "rsa-sha512", "ecdsa-sha256", "ecdsa-sha384")}
+DIGESTS: Mapping[str, str] = MappingProxyType(
+    {SHA256: "sha256", _MORE + "sha384": "sha384", _ENC + "sha512": "sha512", DS + "sha1": "sha1"}
 )
-LEAST_RSA_BITS = 2048
-CURVES = frozenset({"secp256r1", "secp384r1", "secp521r1"})
+DIGEST_URIS: Mapping[str, str] = MappingProxyType({name: uri for uri, name in DIGESTS.items()})
 #: Body, Timestamp, token and a handful of WS-Addressing headers; more is an attempt at our CPU.
 MOST_REFERENCES = 10
 
@@ -72,6 +67,7 @@ class Verified(Generic[T]):
     ``certificate``  the signer's certificate (DER), trusted
     ``identity``     what the trust callable said about it
     ``signed_at``    the time the signer states, or None where it states none
+    ``legacy``       the algorithm that counted only because the identity's policy names it as legacy, or ""
     ``time_stamps``  what may prove that time to who trusts their authority; nothing of theirs is verified yet
     """
 
@@ -79,6 +75,7 @@ class Verified(Generic[T]):
     certificate: bytes
     identity: T
     signed_at: datetime | None = None
+    legacy: str = ""
     time_stamps: tuple[TimeStamp, ...] = ()
 
 

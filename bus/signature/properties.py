@@ -78,8 +78,11 @@ class Properties:
             raise invalid("QualifyingProperties must hold SignedProperties, then at most UnsignedProperties")
         return cls(qualifying[0], qualifying[1] if len(qualifying) > 1 else None)
 
-    def signing_time(self, certificate: bytes) -> datetime:
-        """The time that the signer states; refuses properties that name another certificate, or that this profile does not know."""
+    def stated(self, certificate: bytes) -> tuple[datetime, str]:
+        """The time that the signer states, and the digest (as hashlib names it) by which it names its certificate.
+
+        Refuses properties that name another than ``certificate``, or that this profile does not know.
+        """
         found = _about_signature(self.signed)
         naming = found.get("SigningCertificateV2", found.get("SigningCertificate"))
         if naming is None or "SigningTime" not in found:
@@ -87,9 +90,9 @@ class Properties:
         unknown = found.keys() - _HARMLESS - _SIGNING_CERTIFICATES - {"SigningTime"}
         if unknown:
             raise invalid(f"the signed property {min(unknown)} is not known here")
-        _check_certificate(naming, certificate)
+        digest = _checked_certificate(naming, certificate)
         try:
-            return instant(found["SigningTime"].text or "")
+            return instant(found["SigningTime"].text or ""), digest
         except ValueError as error:
             raise invalid(f"SigningTime: {error}") from None
 
@@ -161,12 +164,13 @@ def _about_signature(properties: etree._Element) -> dict[str, etree._Element]:
     return found
 
 
-def _check_certificate(naming: etree._Element, certificate: bytes) -> None:
-    """The first Cert is the signer's (section 5.2.2); its digest says which, so issuer and serial beside it need not be read."""
+def _checked_certificate(naming: etree._Element, certificate: bytes) -> str:
+    """The digest of the first Cert, the signer's (section 5.2.2): it says which one, so issuer and serial beside it need not be read."""
     digests = naming.findall(f"{_xades('Cert')}/{_xades('CertDigest')}")
     if not digests:
         raise invalid("SigningCertificate names no certificate")
     method, value = expect(digests[0], ds("DigestMethod"), ds("DigestValue"))
-    digest = hashlib.new(algorithm(DIGESTS, method.get("Algorithm", "")), certificate).digest()
-    if not hmac.compare_digest(digest, decoded(value)):
+    name = algorithm(DIGESTS, method.get("Algorithm", ""))
+    if not hmac.compare_digest(hashlib.new(name, certificate).digest(), decoded(value)):
         raise invalid("the certificate in KeyInfo is not the one that the signed properties name")
+    return name

@@ -16,20 +16,18 @@ from functools import lru_cache
 import pybase64
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from lxml import etree
 
 from bus.hollow import Hollow
-from bus.methods import WrongKey
+from bus.methods import BY_URI, LEAST_RSA_BITS, PublicKey, WrongKey
 from bus.octets import Body, digest
+from bus.signature.policy import SignaturePolicy
 from bus.signature.profile import (
-    CURVES,
     DIGESTS,
     DS,
     EXC_C14N,
-    LEAST_RSA_BITS,
     MOST_REFERENCES,
-    SIGNATURES,
     WSU,
     Kind,
     algorithm,
@@ -84,17 +82,21 @@ class Signature:
     key_info: etree._Element
     objects: tuple[etree._Element, ...]
 
-    def check_value(self, certificate: bytes) -> None:
-        """Refuse a SignatureValue that is not this certificate's key's over SignedInfo. The caller has trusted the certificate."""
-        method = algorithm(SIGNATURES, self.method)
-        key = _public_key(certificate)
+    def check_value(self, certificate: bytes, policy: SignaturePolicy, also: Collection[str] = ()) -> str:
+        """Refuse a SignatureValue that is not this certificate's key's over SignedInfo, or is not of a kind that counts.
+
+        The caller has trusted the certificate; ``policy`` is its owner's; ``also``: digests used beside the references. Returns the
+        name of what counted only as legacy, or "".
+        """
+        method, legacy = policy.admit(self.method, {*(one.digest for one in self.references), *also})
         octets = canonicalize(self.signed_info, inclusive_prefixes=self.prefixes)
         try:
-            method.verify(key, self.value, octets)
+            method.verify(_public_key(certificate), self.value, octets)
         except WrongKey:
             raise invalid("the signature algorithm does not fit the certificate's key") from None
         except InvalidSignature:
             raise invalid("SignatureValue does not fit SignedInfo and the certificate's key") from None
+        return legacy
 
 
 _KINDS = {kind.value: kind for kind in Kind}
@@ -183,7 +185,7 @@ def _signed_info(element: etree._Element, most: int) -> tuple[tuple[str, ...], s
         raise invalid(f"SignedInfo must hold 1 to {most} Reference elements and nothing else after them")
     canonicalization, method = children[:2]
     _attributes(method, ("Algorithm",))
-    algorithm(SIGNATURES, method.get("Algorithm", ""))
+    algorithm(BY_URI, method.get("Algorithm", ""))
     expect(method)
     return _exclusive(canonicalization), method.get("Algorithm", ""), tuple(_reference(child) for child in references)
 
@@ -250,13 +252,13 @@ def _attributes(element: etree._Element, allowed: tuple[str, ...]) -> None:
 
 
 @lru_cache(maxsize=1024)
-def _public_key(certificate: bytes) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
+def _public_key(certificate: bytes) -> PublicKey:
     try:
         key = x509.load_der_x509_certificate(certificate).public_key()
     except (ValueError, UnsupportedAlgorithm):
         raise invalid("the certificate's key cannot be read") from None
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= LEAST_RSA_BITS:
-        return key
-    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in CURVES:
-        return key
-    raise invalid(f"the certificate's key is weak or of an unknown kind (RSA from {LEAST_RSA_BITS} bits, or {', '.join(sorted(CURVES))})")
+    if isinstance(key, rsa.RSAPublicKey) and key.key_size < LEAST_RSA_BITS:
+        raise invalid(f"the certificate's key is weak: RSA with {key.key_size} bits, where {LEAST_RSA_BITS} are the least")
+    if not isinstance(key, PublicKey):
+        raise invalid("the certificate's key is of a kind that signs nothing here")
+    return key

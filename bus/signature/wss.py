@@ -23,6 +23,7 @@ from lxml import etree
 from bus.errors import Rejected
 from bus.hollow import Hollow, canonical_form
 from bus.octets import Body, around, chunks
+from bus.signature.policy import Policies, usual
 from bus.signature.profile import BASE64_BINARY, SOAP_ENVELOPES, WSSE, WSU, X509_TOKEN, Kind, Verified, invalid
 from bus.signature.reading import canonical, ds, read, resolve
 from bus.signature.times import instant, written
@@ -114,6 +115,7 @@ def verify(
     *,
     known: Certificates | None = None,
     hollow: Hollow | None = None,
+    policies: Policies[str] = usual,
 ) -> Verified[str]:
     """What the envelope's signature proved: ``octets`` is the Body, canonical, as signed. ``root`` is from ``xmlio.parse``, unchanged.
 
@@ -121,6 +123,7 @@ def verify(
 
     ``identify`` turns a certificate (DER) into a partner or raises Rejected. ``known`` (a Keyring) finds certificates that
     the message only names by issuer and serial number or by subject key identifier; without it such references are refused.
+    ``policies`` tells which methods count for whom.
     """
     parts = Parts.of(root)
     security = parts.required_security()
@@ -134,10 +137,10 @@ def verify(
     _check_coverage(parts, policy, targets)
     der = certificate(signed.key_info, security, known)
     identity = identify(der, now)
-    signed.check_value(der)
+    legacy = signed.check_value(der, policies(identity))
     cut = hollow or Hollow()
     octets = {id(target): canonical(one, target, cut) for one, target in zip(signed.references, targets, strict=True)}
-    return Verified(octets.get(id(parts.body), b""), der, identity, created)
+    return Verified(octets.get(id(parts.body), b""), der, identity, created, legacy)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from lxml import etree
 from bus.hollow import Hollow
 from bus.octets import digest
 from bus.signature import properties
+from bus.signature.policy import Policies, usual
 from bus.signature.profile import SIGNED_PROPERTIES_TYPE, Kind, Verified, invalid
 from bus.signature.properties import Properties
 from bus.signature.reading import Reference, Signature, canonical, ds, resolve
@@ -69,15 +70,19 @@ def with_timestamp(signed: bytes, token: bytes) -> bytes:
     return properties.stamped(signed, token)
 
 
-def verify(document: bytes, trust: Callable[[bytes], T], hollow: Hollow | None = None) -> Verified[T]:
+def verify(document: bytes, trust: Callable[[bytes], T], hollow: Hollow | None = None, *, policies: Policies[T] = usual) -> Verified[T]:
     """What the document's signature proved. ``trust`` gets the certificate (DER) and raises Rejected, or returns who it is.
+
+    ``policies`` tells which methods count for whom.
 
     Where ``document`` was emptied by ``hollow``, it is the whole that is verified, and the stand-ins are in ``octets``.
     """
-    return verify_tree(parse(document), trust, hollow)
+    return verify_tree(parse(document), trust, hollow, policies=policies)
 
 
-def verify_tree(root: etree._Element, trust: Callable[[bytes], T], hollow: Hollow | None = None) -> Verified[T]:
+def verify_tree(
+    root: etree._Element, trust: Callable[[bytes], T], hollow: Hollow | None = None, *, policies: Policies[T] = usual
+) -> Verified[T]:
     """The same for a document that ``xmlio.parse`` has read, or a copy of an element of one. The Signature is taken out of the tree."""
     signed = the_signature(root)
     if root[-1] is not signed.element:
@@ -85,14 +90,14 @@ def verify_tree(root: etree._Element, trust: Callable[[bytes], T], hollow: Hollo
     said = Properties.of(signed)
     whole = _check_references(root, signed, said)
     certificate = embedded_certificate(signed.key_info)
-    at = said.signing_time(certificate)
+    at, named_by = said.stated(certificate)
     said.formats()
     identity = trust(certificate)
-    signed.check_value(certificate)
+    legacy = signed.check_value(certificate, policies(identity), [named_by])
     stamps = said.time_stamps(signed.element[1])
     octets = without(root, signed.element, whole.prefixes)
     whole.check(hollow.parsed(octets) if hollow else octets)
-    return Verified(octets, certificate, identity, at, stamps)
+    return Verified(octets, certificate, identity, at, legacy, stamps)
 
 
 def _check_references(root: etree._Element, signed: Signature, said: Properties) -> Reference:

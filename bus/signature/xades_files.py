@@ -22,6 +22,7 @@ from lxml import etree
 
 from bus.octets import Body, digest
 from bus.signature import properties
+from bus.signature.policy import Policies, ours
 from bus.signature.profile import SIGNED_PROPERTIES_TYPE, XADES, Kind, Verified, invalid
 from bus.signature.properties import Properties
 from bus.signature.reading import Reference, Signature, decoded, ds, expect, read
@@ -86,10 +87,10 @@ def sign_files(files: Sequence[File], signer: Signer, at: datetime) -> bytes:
     return b'<asic:XAdESSignatures xmlns:asic="%b">%b</asic:XAdESSignatures>' % (NAMESPACE.encode(), signed)
 
 
-def verify_files(document: bytes, files: Mapping[str, Body], trust: Callable[[bytes], T]) -> Verified[T]:
+def verify_files(document: bytes, files: Mapping[str, Body], trust: Callable[[bytes], T], *, policies: Policies[T] = ours) -> Verified[T]:
     """What the signature proved of all the ``files``, by their names. ``octets`` is SignedInfo, which holds the files' digests.
 
-    ``trust`` gets the certificate (DER) and raises Rejected, or returns who it is.
+    ``trust`` gets the certificate (DER) and raises Rejected, or returns who it is; ``policies`` tells which methods count for whom.
     """
     root = parse(document)
     if root.tag != _ROOT or root.attrib:
@@ -99,15 +100,15 @@ def verify_files(document: bytes, files: Mapping[str, Body], trust: Callable[[by
     signed = read(element, frozenset({Kind.FILE, Kind.ELEMENT}), MOST_FILES + 2)
     said = Properties.of(signed)
     certificate = embedded_certificate(signed.key_info)
-    at = said.signing_time(certificate)
+    at, named_by = said.stated(certificate)
     identity = trust(certificate)
-    signed.check_value(certificate)
+    legacy = signed.check_value(certificate, policies(identity), [named_by])
     check_properties(root, signed, said, [one for one in signed.references if one.kind is Kind.ELEMENT])
     _check_files(signed, said, files)
     stamps = said.time_stamps(element[1])
     if len(stamps) != (said.unsigned is not None):
         raise invalid("UnsignedProperties hold something else than one time-stamp over exclusive C14N")
-    return Verified(canonicalize(signed.signed_info, inclusive_prefixes=signed.prefixes), certificate, identity, at, stamps)
+    return Verified(canonicalize(signed.signed_info, inclusive_prefixes=signed.prefixes), certificate, identity, at, legacy, stamps)
 
 
 def _uri(name: str) -> str:

@@ -16,6 +16,7 @@ from lxml import etree
 
 from bus.errors import Rejected
 from bus.hollow import Hollow
+from bus.signature.policy import Policies, usual
 from bus.signature.profile import Kind, Verified, invalid
 from bus.signature.reading import Reference, Signature, decoded, ds, read, resolve
 from bus.signature.writing import reference, signature, x509_data
@@ -33,7 +34,9 @@ def sign_enveloped(document: bytes, signer: Signer, hollow: Hollow | None = None
     return spliced(octets, signature(signer, [covering], x509_data(signer)))
 
 
-def verify_enveloped(document: bytes, trust: Callable[[bytes], T], hollow: Hollow | None = None) -> Verified[T]:
+def verify_enveloped(
+    document: bytes, trust: Callable[[bytes], T], hollow: Hollow | None = None, *, policies: Policies[T] = usual
+) -> Verified[T]:
     """What the document's one Signature proved; it is the only reference's whole document. ``hollow``: as ``xades.verify`` says."""
     root = parse(document)
     signed = the_signature(root)
@@ -43,10 +46,10 @@ def verify_enveloped(document: bytes, trust: Callable[[bytes], T], hollow: Hollo
     check_whole(root, whole)
     certificate = embedded_certificate(signed.key_info)
     identity = trust(certificate)
-    signed.check_value(certificate)
+    legacy = signed.check_value(certificate, policies(identity))
     octets = without(root, signed.element, whole.prefixes)
     whole.check(hollow.parsed(octets) if hollow else octets)
-    return Verified(octets, certificate, identity)
+    return Verified(octets, certificate, identity, legacy=legacy)
 
 
 def unsigned(document: bytes) -> bytes:
