@@ -1,4 +1,4 @@
-"""Evidence: receipts as signed XML, written and read.
+"""Evidence: receipts, and checkpoints of the journal (``bus.checkpoint``), as signed XML, written and read.
 
 A receipt is ``{urn:govbus:receipt:v1}Receipt`` (schemas/receipt/v1/receipt.xsd), signed XAdES-B-B, enveloped
 (ETSI EN 319 132-1, section 6.3). Anyone who holds the site's certificate can verify it without us.
@@ -16,7 +16,8 @@ from xml.sax.saxutils import escape
 
 from lxml import etree
 
-from bus import xmlio
+from bus import checkpoint, xmlio
+from bus.checkpoint import Summary
 from bus.errors import LANGUAGES, Rejected
 from bus.receipt import Receipt, Status
 from bus.signature import xades
@@ -44,6 +45,14 @@ class Evidence:
         return xades.sign_canonical(write(receipt), self.signer, self.clock())
 
     def read(self, xml: bytes) -> Receipt:
+    def seal_checkpoint(self, summary: Summary) -> bytes:
+        """A checkpoint of the journal as signed XML."""
+        return xades.sign_canonical(checkpoint.write(summary), self.signer, self.clock())
+
+    def read_checkpoint(self, xml: bytes) -> Summary:
+        """The checkpoint that these octets prove. Raises Rejected."""
+        return checkpoint.parse(xades.verify(xml, self._trusted).octets)
+
         """The receipt that these octets prove. Raises Rejected."""
         verified = xades.verify(xml, self._trusted)
         return parse(verified.octets)

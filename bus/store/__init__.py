@@ -6,6 +6,7 @@ Reading order
     ``debts``        how a delivery begins and changes       ``issuing``      how a receipt is written
     ``accepting`` ``working`` ``mailbox`` ``operating`` ``deadlines``      the units of work: each change of state is one function
     ``blobs`` ``parts``   octets by digest                   ``standing`` ``readers`` ``searching``   questions
+    ``checkpoints``  what is stated about the journal, and the proof for one row
     ``store``        all of it behind one class
 
 Words: a *unit* is one change of state, a function of a Transaction; a *debt* is a delivery that is owed; a *chain* is the journal of one
@@ -13,10 +14,25 @@ writer; a message's *standing* is where the worst of its deliveries is.
 """
 
 from bus.store.deadlines import Missed, Term
-from bus.store.model import LostClaim, Owed, Work
+from bus.store.model import Checkpoint, Growth, LostClaim, Owed, Proof, Work
 from bus.store.readers import Gauge, Story
 from bus.store.searching import Found, Hits
 from bus.store.standing import Standing
 from bus.store.store import Store
 
-__all__ = ["Found", "Gauge", "Hits", "LostClaim", "Missed", "Owed", "Standing", "Store", "Story", "Term", "Work"]
+__all__ = [
+    "Checkpoint",
+    "Found",
+    "Gauge",
+    "Growth",
+    "Hits",
+    "LostClaim",
+    "Missed",
+    "Owed",
+    "Proof",
+    "Standing",
+    "Store",
+    "Story",
+    "Term",
+    "Work",
+]

@@ -49,6 +49,7 @@ GUARDED: Mapping[tuple[str, str], str] = {
     ("messages", "DELETE"): "OLD.id IN (SELECT message_id FROM pruning)",
     ("blobs", "UPDATE"): "",
     ("blob_parts", "UPDATE"): "",
+    **{(table, operation): "" for table in ("checkpoints", "checkpoint_spans", "timestamps") for operation in ("UPDATE", "DELETE")},
 }
 
 #: Text that sorts by its octets, and whole numbers of 64 bits: the same in every database.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from bus.checkpoint import Span
 from bus.delivery import Delivery, State
 from bus.endpoint import Answer
 from bus.message import Message
@@ -81,6 +82,49 @@ class Accepted(Answer):
     """The answer to an accepted message, and what of its debts was claimed at once."""
 
     works: tuple[Work, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A signed statement about the journal, as it is kept. ``token``: its own time-stamp, made at ``stamped``; b"" and None without one."""
+
+    number: int
+    at: datetime
+    digest: str
+    xml: bytes
+    token: bytes = b""
+    stamped: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """That a journal row stands in a checkpoint: RFC 9162 section 2.1.3. ``index``: its place among rows ``first`` to ``last``."""
+
+    number: int
+    chain: str
+    first: int
+    last: int
+    index: int
+    path: tuple[bytes, ...]
+
+    @property
+    def size(self) -> int:
+        """How many rows the tree is over."""
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """What the next checkpoint is to state: its ``number``, the digest of the one before, and what has been journalled since.
+
+    ``leaves``: of each span, the hashes of its rows. ``more``: there is more than goes into one checkpoint.
+    """
+
+    number: int
+    previous: str
+    spans: tuple[Span, ...]
+    leaves: tuple[bytes, ...]
+    more: bool
 
 
 class LostClaim(Exception):

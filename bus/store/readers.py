@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from bus.delivery import State
 from bus.endpoint import Pending
 from bus.message import DOCUMENT_ID, FROM, KIND_RECEIPT, SUBJECT
-from bus.store import dialect, searching
+from bus.store import checkpoints, dialect, searching
+from bus.store.model import Checkpoint, Proof
 from bus.store.searching import Hits, Query, Wanted
 from bus.store.standing import RANKED, Standing, standing
 from bus.store.tables import (
@@ -173,6 +174,18 @@ class Readers:
     def targets_with_work(self, now: datetime) -> list[str]:
         """Targets that have something to claim at ``now``. Costs two steps in the index a target, however much waits."""
         return [row.target for row in self._rows(_WITH_WORK.params(now=stamp(now)))]
+
+    def checkpoint(self, query: Query, **given: int) -> Checkpoint | None:
+        """The one checkpoint that ``query`` is about, or None."""
+        return next(map(checkpoints.kept, self._rows(query.params(given))), None)
+
+    def checkpoints(self, number: int, most: int) -> list[Checkpoint]:
+        """At most so many checkpoints, in order, from this number on."""
+        return [*map(checkpoints.kept, self._rows(checkpoints.SINCE.params(number=number, most=most)))]
+
+    def proof(self, chain: str, seq: int) -> Proof | None:
+        """That a journal row stands in a checkpoint; None where none speaks of it."""
+        return checkpoints.proof(next(iter(self._rows(checkpoints.SPAN.params(chain=chain, seq=seq))), None), seq)
 
 
 def _with_work() -> Query:

@@ -20,12 +20,12 @@ from bus.errors import Rejected
 from bus.message import Message
 from bus.octets import Body
 from bus.receipt import Receipt, Status
-from bus.store import accepting, archive, backup, deadlines, dialect, mailbox, migrate, operating, working
+from bus.store import accepting, archive, backup, checkpoints, deadlines, dialect, mailbox, migrate, operating, working
 from bus.store.archive import Order
 from bus.store.blobs import IN_ROW, Files, Shelf
 from bus.store.deadlines import Missed, Term
 from bus.store.inline import InlineWriter
-from bus.store.model import Accepted, Owed, Work
+from bus.store.model import Accepted, Checkpoint, Growth, Owed, Proof, Work
 from bus.store.paced import Paced
 from bus.store.parts import Parts
 from bus.store.pruning import Pruned, Pruning
@@ -285,6 +285,37 @@ class Store:
     def overview(self) -> dict[str, dict[Standing, int]]:
         """By route, how many messages stand where; accepted is the sum."""
         return self._read.overview()
+    # --- checkpoints of the journal -------------------------------------------------------------------------------------
+
+    def growth(self) -> Growth:
+        """What has been journalled since the last checkpoint. Reads every row of it."""
+        with self.snapshot() as snapshot:
+            return checkpoints.growth(snapshot)
+
+    async def keep_checkpoint(self, growth: Growth, at: datetime, xml: bytes) -> bool:
+        """Keep a signed checkpoint about ``growth``; False when another node was faster."""
+        return await self._write(partial(checkpoints.sealed, grown=growth, at=at, xml=xml))
+
+    async def keep_timestamp(self, number: int, at: datetime, token: bytes) -> bool:
+        """Keep the time-stamp of a checkpoint, and journal it; False when it has one already."""
+        return await self._write(partial(checkpoints.stamped, number=number, at=at, token=token))
+
+    def checkpoint(self, number: int) -> Checkpoint | None:
+        """One checkpoint."""
+        return self._read.checkpoint(checkpoints.ONE, number=number)
+
+    def newest_checkpoint(self, *, stamped: bool = False) -> Checkpoint | None:
+        """The newest checkpoint; the newest that has a time-stamp."""
+        return self._read.checkpoint(checkpoints.NEWEST_STAMPED if stamped else checkpoints.NEWEST)
+
+    def checkpoints_since(self, number: int, most: int = 1000) -> Sequence[Checkpoint]:
+        """At most so many checkpoints, in order, from this number on."""
+        return self._read.checkpoints(number, most)
+
+    def proof(self, chain: str, seq: int) -> Proof | None:
+        """The proof that a journal row stands in a checkpoint; None where none speaks of it yet."""
+        return self._read.proof(chain, seq)
+
 
     def refusals(self) -> dict[str, int]:
         """By endpoint, how many messages were refused at the door."""

@@ -6,8 +6,8 @@ Conventions
     digests    SHA-256, lower-case hex. "" is "none".
     headers, detail   canonical JSON text (see ``octets``).
 
-``messages``, ``receipts`` and ``journal`` are append-only and ``blobs`` never change; the database itself refuses (``dialect.py``), but
-for what is pruned (``pruning.py``). Only ``deliveries`` and ``heads`` are updated.
+``messages``, ``receipts``, ``journal``, ``checkpoints`` and ``timestamps`` are append-only and ``blobs`` never change; the database itself
+refuses (``dialect.py``), but for what is pruned (``pruning.py``). Only ``deliveries`` and ``heads`` are updated.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ metadata = sa.MetaData()
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
 #: Alembic revision these tables belong to.
-REVISION = "0003"
+REVISION = "0004"
 #: The ``previous`` of a chain's first row.
 GENESIS = "0" * 64
 #: An end that never comes: receipts wait in a mailbox for as long as it takes.
@@ -207,6 +207,40 @@ tombstones = sa.Table(
     "tombstones",
     metadata,
     _text("sender_key", primary_key=True),
+#: The signed statements about the journal (``bus.checkpoint``), numbered from 1; never changed, never removed.
+checkpoints = sa.Table(
+    "checkpoints",
+    metadata,
+    _number("number", primary_key=True, autoincrement=False),
+    _text("at"),
+    _text("digest"),  # of ``xml``
+    sa.Column("xml", sa.LargeBinary, nullable=False),
+)
+
+#: What each checkpoint says about a chain. ``leaves``: the hashes of rows ``first`` to ``last``, 32 octets each, by which a row is proved
+#: when those around it are pruned.
+checkpoint_spans = sa.Table(
+    "checkpoint_spans",
+    metadata,
+    _text("chain", primary_key=True),
+    _number("last", primary_key=True, autoincrement=False),
+    sa.Column("number", dialect.NUMBER, sa.ForeignKey("checkpoints.number"), nullable=False),
+    _number("first"),
+    _text("head"),
+    sa.Column("leaves", sa.LargeBinary, nullable=False),
+    sa.Index("checkpoint_spans_number", "number"),
+)
+
+#: The time-stamps on checkpoints. Each covers all checkpoints before its own, so most have none.
+timestamps = sa.Table(
+    "timestamps",
+    metadata,
+    sa.Column("number", dialect.NUMBER, sa.ForeignKey("checkpoints.number"), primary_key=True, autoincrement=False, nullable=False),
+    _text("at"),  # as the authority states it
+    _text("digest"),  # of ``token``; stands in the journal, too
+    sa.Column("token", sa.LargeBinary, nullable=False),
+)
+
     _text("sender", primary_key=True),
     _text("endpoint"),
     _text("message_id"),

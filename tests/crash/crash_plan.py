@@ -50,7 +50,7 @@ KINDS: dict[str, tuple[str, ...]] = {
 #: Kinds that a life has only at a start; and those that it has not: what takes days (``expire``, ``alarm``), and what operators do to
 #: the store as a whole (``note``), which has tests of its own.
 AT_START = {"release": ("ministry",)}
-NOT_IN_A_LIFE = {"expire", "alarm", "note"}
+NOT_IN_A_LIFE = {"expire", "alarm", "note", "sealed", "stamped"}
 
 #: What takes a document of a certain kind to come to.
 _WAYS = {
