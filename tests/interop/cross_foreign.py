@@ -1,0 +1,109 @@
+"""Stacks behind a process that lives as long as the matrix: Java's (JDK, Santuario, WSS4J) and .NET's SignedXml on Mono."""
+
+import struct
+import subprocess
+from pathlib import Path
+from typing import Self
+
+from cross_stacks import Refused, Unsupported
+from cross_templates import qualifying_properties
+from cross_world import DOCUMENT, ENVELOPE, Algorithm, World
+from cryptography.hazmat.primitives.serialization import Encoding
+
+#: Where Debian puts its jars, and those that the packages libxml-security-java and libwss4j-java bring.
+JARS = Path("/usr/share/java")
+CLASS_PATH = ("xmlsec.jar", "wss4j.jar", "commons-logging.jar", "slf4j-api.jar", "slf4j-nop.jar", "commons-codec.jar")
+_START_SECONDS = 120
+
+
+class Server:
+    """A child process that answers frames on its standard output; ended by closing its standard input."""
+
+    def __init__(self, command: list[str]) -> None:
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+
+    def ask(self, *fields: bytes | str) -> bytes:
+        """What the work gives. Raises Refused or Unsupported with the stack's reason."""
+        octets = [field.encode() if isinstance(field, str) else field for field in fields]
+        frame = struct.pack(">i", len(octets)) + b"".join(struct.pack(">i", len(one)) + one for one in octets)
+        self._process.stdin.write(frame)
+        self._process.stdin.flush()
+        letter, length = struct.unpack(">ci", self._read(5))
+        answer = self._read(length)
+        if letter == b"A":
+            return answer
+        raise (Unsupported if letter == b"U" else Refused)(answer.decode())
+
+    def _read(self, count: int) -> bytes:
+        octets = self._process.stdout.read(count)
+        if len(octets) != count:
+            raise EOFError("the foreign process ended")
+        return octets
+
+
+def java(directory: Path) -> Server:
+    """The Java stacks, compiled into ``directory`` and started."""
+    path = ":".join(str(JARS / name) for name in CLASS_PATH)
+    source = Path(__file__).parent / "ForeignStacks.java"
+    compiling = ["javac", "-nowarn", "-d", str(directory), "-cp", path, str(source)]
+    subprocess.run(compiling, check=True, capture_output=True, timeout=_START_SECONDS)
+    # One processor's worth of JVM: the machine has other work.
+    return Server(["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-cp", f"{directory}:{path}", "ForeignStacks"])
+
+
+def version(name: str) -> str:
+    """The version of a jar, which its file's other name states."""
+    return next(JARS.glob(f"{name}-[0-9]*.jar")).stem.rpartition("-")[2]
+
+
+class Jsr105:
+    """javax.xml.crypto (JSR 105) by one provider: ``jdk`` or ``santuario``; also what speaks its protocol from .NET."""
+
+    profiles = ("xmldsig", "xades")
+
+    def __init__(self, server: Server, provider: str, name: str) -> None:
+        self._server, self._provider, self.name = server, provider, name
+
+    def sign(self, profile: str, algorithm: Algorithm, world: World) -> bytes:
+        identity = world.identities[algorithm.key]
+        properties = qualifying_properties(identity, world) if profile == "xades" else ""
+        try:
+            return self._server.ask(
+                "sign", self._provider, identity.pkcs8, identity.der, algorithm.uri, algorithm.digest_uri, DOCUMENT, properties
+            )
+        except Refused as error:
+            raise AssertionError(f"{self.name} failed to sign with {algorithm.name}: {error}") from None
+
+    def verify(self, _profile: str, algorithm: Algorithm, world: World, signed: bytes) -> None:
+        self._server.ask("verify", self._provider, world.identities[algorithm.key].der, signed)
+
+
+class Wss4j:
+    """Apache WSS4J: whole envelopes, the signer named in one of the X.509 Token Profile's ways."""
+
+    profiles = ("wss",)
+
+    def __init__(self, server: Server, token: str) -> None:
+        self._server, self._token = server, token
+        self.name = f"wss4j {version('wss4j')} {token}"
+
+    def sign(self, _profile: str, algorithm: Algorithm | None, world: World) -> bytes:
+        """Without an algorithm by WSS4J's own choice."""
+        identity = world.identities[algorithm.key if algorithm else "rsa"]
+        methods = (algorithm.uri, algorithm.digest_uri) if algorithm else ("", "")
+        return self._server.ask("wss-sign", identity.pkcs8, identity.der, *methods, self._token, ENVELOPE)
+
+    def verify(self, _profile: str, algorithm: Algorithm, world: World, signed: bytes) -> None:
+        self._server.ask("wss-verify", world.identities[algorithm.key].der, world.authority.public_bytes(Encoding.DER), signed)
