@@ -61,11 +61,22 @@ class Sent:
     reply: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """What proves who sent a message: the request with its sender's signature, octet for octet as it came in, and its Content-Type."""
+
+    body: Body
+    content_type: str
+
+
 class Bus(Protocol):
     """What the machine offers to an adapter. Every method raises Rejected or Deferred and nothing else."""
 
-    async def accept(self, endpoint: str, message: Message) -> Answer:
-        """Take responsibility for ``message``: gate, then durable storage, then the signed receipt. D2 and D3."""
+    async def accept(self, endpoint: str, message: Message, request: SignedRequest | None = None) -> Answer:
+        """Take responsibility for ``message``: gate, then durable storage, then the signed receipt. D2 and D3.
+
+        ``request``: what it came in, where that bears its sender's signature; it is kept with the message.
+        """
 
     async def refuse(self, endpoint: str, partner: str, error: Exception, digest: str) -> str:
         """Journal a refusal that happened before there was a message; returns the reference to put in the fault."""

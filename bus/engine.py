@@ -20,22 +20,25 @@ import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import partial
+from typing import Any
 
 import structlog
 
 from bus import log, metrics, points
 from bus.delivery import ROUTE_PREFIX
-from bus.endpoint import Adapter, Answer, Fetched, Pending
+from bus.endpoint import Adapter, Answer, Fetched, Pending, SignedRequest
 from bus.errors import BusError, Deferred, Rejected, text
-from bus.exchange import Target
+from bus.exchange import Target, waiting
 from bus.housekeeping import Housekeeping
 from bus.lanes import LEASE, Lanes
 from bus.message import ENDPOINT, RECEIVERS, SENDER, Message
-from bus.offload import offload
+from bus.offload import WAITS, offload
 from bus.options import PushOptions
 from bus.organisations import Organisation
 from bus.receipt import Status
 from bus.retry import RetryPolicy
+from bus.revocation import settled
 from bus.route import Route
 from bus.site import Clock, Site
 from bus.store import LostClaim, Owed, Store, Work
@@ -53,7 +56,7 @@ class _Routed:
     """What routes made of one message: the deliveries owed, and what the journal is to know."""
 
     results: list[Owed]
-    taps: dict[str, str]
+    taps: dict[str, Any]
     history: list[str]
 
 
@@ -84,6 +87,7 @@ class Engine:
         self._store = store
         self._endpoints = endpoints
         self._routes = routes
+        self._waiting = _waiting(routes)
         self._clock = clock
         self._ids = ids
         self._jitter = jitter
@@ -99,14 +103,15 @@ class Engine:
 
     # --- the door -------------------------------------------------------------------------------------------------
 
-    async def accept(self, endpoint: str, message: Message) -> Answer:
+    async def accept(self, endpoint: str, message: Message, request: SignedRequest | None = None) -> Answer:
         """Gate, then one transaction, then the receipt. Whatever this returns is on disk. Raises Rejected or Deferred."""
         message = replace(message, id=self._ids(), headers={**message.headers, ENDPOINT: endpoint})
         try:
-            route, owed = await offload(len(message.body), self._admit, endpoint, message)
+            admitted = partial(offload, self._size(endpoint, message), self._admit, endpoint, message)
+            route, owed, note = await settled(self._site.keyring.statuses, admitted)
             points.reach("accept.admitted")
             with self._lanes.at_once(owed) as owed:
-                answer = await self._store.accept(message, *owed, receipts_to=route.receipts)
+                answer = await self._store.accept(message, *owed, receipts_to=route.receipts, note=note, request=request)
         except Exception as error:
             await self.refuse(endpoint, message.header(SENDER), error, message.digest)
             raise
@@ -119,8 +124,10 @@ class Engine:
         self._go_on(owed, answer.works)
         return answer
 
-    def _admit(self, endpoint: str, message: Message) -> tuple[Route, list[Owed]]:
-        """The first route of this endpoint that takes the message, and what is owed: what its gate let pass, and nothing else (D4).
+    def _admit(self, endpoint: str, message: Message) -> tuple[Route, list[Owed], dict[str, Any]]:
+        """The first route of this endpoint that takes the message, what is owed, and what the gate notes for the journal.
+
+        What its gate let pass is owed, and nothing else (D4).
 
         A route with steps is owed the message. One without has nothing left to do: what its router said at the gate is what is owed.
         """
@@ -130,7 +137,9 @@ class Engine:
         admitted = route.admit(message, self._clock())
         targets = (Target(ROUTE_PREFIX + route.name),) if route.steps else admitted.to
         order_key = route.order_key(admitted.message)
-        return route, [self._owed_to_target(route, admitted.message, target, order_key) for target in targets]
+        found = {"taps": dict(admitted.taps), "history": list(admitted.history)}
+        note = {name: value for name, value in found.items() if value}
+        return route, [self._owed_to_target(route, admitted.message, target, order_key) for target in targets], note
 
     async def refuse(self, endpoint: str, partner: str, error: Exception, digest: str) -> str:
         """Journal a refusal once and return its reference; an unexpected error is logged with its traceback under it."""
@@ -257,7 +266,9 @@ class Engine:
 
     async def _process(self, work: Work) -> None:
         route = self._route(work.delivery.target.removeprefix(ROUTE_PREFIX))
-        routed = await offload(len(work.message.body), self._follow, self._routes, route, work.message, work.delivery.order_key)
+        size = self._size(work.delivery.target, work.message)
+        followed = partial(offload, size, self._follow, self._routes, route, work.message, work.delivery.order_key)
+        routed = await settled(self._site.keyring.statuses, followed)
         points.reach("lane.processed")
         with self._lanes.at_once(routed.results) as owed:
             works = await self._store.routed(work, owed, routed.taps, routed.history)
@@ -354,6 +365,10 @@ class Engine:
         known = self._routes.get(route)
         return known.retry if known else RetryPolicy()
 
+    def _size(self, place: str, message: Message) -> int:
+        """How large the work on ``message`` is at the gate of an endpoint, or in the steps of a route's target."""
+        return WAITS if place in self._waiting else len(message.body)
+
     # --- small things -----------------------------------------------------------------------------------------------
 
     @staticmethod
@@ -375,7 +390,7 @@ class Engine:
     async def replace_configuration(self, site: Site, endpoints: Mapping[str, Adapter], routes: Mapping[str, Route]) -> None:
         """Swap the generation (SIGHUP): new adapters first, so that no door is ever closed; the old ones finish what they are sending."""
         old, sending = self._endpoints, self._lanes.in_flight()
-        self._site, self._endpoints, self._routes = site, endpoints, routes
+        self._site, self._endpoints, self._routes, self._waiting = site, endpoints, routes, _waiting(routes)
         self._housekeeping.routes = routes
         points.reach("reload.swapped")
         for adapter in endpoints.values():
@@ -392,3 +407,10 @@ class Engine:
         if sending:
             await asyncio.wait(sending, timeout=_DRAIN_SECONDS)
         await asyncio.gather(*(adapter.stop() for adapter in adapters.values()))
+
+
+def _waiting(routes: Mapping[str, Route]) -> frozenset[str]:
+    """Endpoints whose gates wait for another process, and routes whose steps may: their own, or those of a route they lead to."""
+    gates = {route.source for route in routes.values() if waiting(route.gate)}
+    worked = {ROUTE_PREFIX + name for name in routes} if any(waiting(route.steps) for route in routes.values()) else set[str]()
+    return frozenset(gates | worked)

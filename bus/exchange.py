@@ -1,8 +1,9 @@
 """Exchange: one message on its way through one route; and the Step protocol (EIP *Pipes and Filters*)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 from bus.message import Message
 from bus.octets import Body
@@ -32,7 +33,7 @@ class Exchange:
     ``now``       the time of this processing (aware, UTC): steps read no clock
     ``to``        filled by the router after the last step
     ``history``   EIP *Message History*: one entry a step, such as ``transform schemas/edxml/v1/normalise.xsl sha256:…``
-    ``taps``      digests and notes a step wants in the journal (*Wire Tap*), by name
+    ``taps``      what a step wants in the journal (*Wire Tap*), by name: a digest, a note, or plain JSON
     """
 
     message: Message
@@ -41,7 +42,7 @@ class Exchange:
     now: datetime
     to: tuple[Target, ...] = ()
     history: tuple[str, ...] = ()
-    taps: Mapping[str, str] = field(default_factory=dict)
+    taps: Mapping[str, Any] = field(default_factory=dict)
 
     def with_body(self, body: Body, note: str) -> "Exchange":
         """The exchange with the message's octets replaced and ``note`` added to its history."""
@@ -54,3 +55,8 @@ class Exchange:
 
 #: A step takes an exchange and returns one, or raises Rejected or Deferred. It does no I/O and keeps no state.
 Step = Callable[[Exchange], Exchange]
+
+
+def waiting(steps: Iterable[Step]) -> bool:
+    """Whether any of the steps has work done by another process and waits for it (its ``waits`` is true): not on the event loop."""
+    return any(getattr(step, "waits", False) for step in steps)

@@ -34,6 +34,8 @@ DOCUMENT_ID = "document-id"
 SUBJECT = "subject"
 #: Media type of the body.
 CONTENT_TYPE = "content-type"
+#: By what the sender was authenticated at the door: ``wss-x509``, ``wss-username``, ``mtls sha256:…`` (several joined by ", "), ``vxp``.
+CREDENTIAL = "credential"
 #: The id that the partner's system gave on transport (VXP DocId), where it differs from all the others.
 TRANSPORT_ID = "transport-id"
 

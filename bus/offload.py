@@ -14,8 +14,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
+#: The size of work that waits for something: whatever it is about, it belongs in a thread.
+WAITS = INLINE + 1
+
+
 async def offload(size: int, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """What ``work`` returns, or raises; ``size`` is how many octets it is about."""
+    """What ``work`` returns, or raises; ``size`` is how many octets it is about, or WAITS."""
     if size > INLINE:
         return await asyncio.to_thread(work, *args, **kwargs)
     return work(*args, **kwargs)

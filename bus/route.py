@@ -17,9 +17,11 @@ Pure: no clock, no randomness, no I/O. Raises Rejected (what is wrong with the m
 """
 
 import copy
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from lxml import etree
 
@@ -58,7 +60,11 @@ class Receiver:
 
 @dataclass(frozen=True)
 class Route:
-    """One block of ``routes:``. ``source`` is the endpoint it takes from, or "" (internal: it is another route's target)."""
+    """One block of ``routes:``. ``source`` is the endpoint it takes from, or "" (internal: it is another route's target).
+
+    ``block`` is the declaration itself, as canonical JSON: its digest begins the history of what passes through, so that the journal
+    says by which route.
+    """
 
     name: str
     source: str
@@ -72,6 +78,12 @@ class Route:
     receipts: str = ""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     confirm_within: timedelta | None = None
+    block: bytes = b""
+
+    @cached_property
+    def note(self) -> str:
+        """The route as a history names it, or "" where it was not declared in a file."""
+        return f"route {self.name} sha256:{hashlib.sha256(self.block).hexdigest()}" if self.block else ""
 
     @property
     def mailboxes(self) -> frozenset[str]:
@@ -96,7 +108,8 @@ class Route:
         return self.order_by.string(views.of(message, self.site)) if self.order_by else ""
 
     def _through(self, steps: Iterable[Step], message: Message, now: datetime) -> Exchange:
-        exchange = Exchange(message=message, original=message, route=self.name, now=now)
+        history = (self.note,) if self.block else ()
+        exchange = Exchange(message=message, original=message, route=self.name, now=now, history=history)
         for step in steps:
             exchange = step(exchange)
         return exchange

@@ -23,7 +23,7 @@ from bus import edxml
 from bus.amqp import Broker, Consumer, Letter, Publisher, Received
 from bus.endpoint import Answer, Bus
 from bus.errors import BusError, Deferred, Rejected
-from bus.message import CONTENT_TYPE, SENDER, SENDER_MESSAGE_ID, Message
+from bus.message import CONTENT_TYPE, CREDENTIAL, SENDER, SENDER_MESSAGE_ID, Message
 from bus.offload import offload
 
 T = TypeVar("T")
@@ -160,7 +160,7 @@ class Inbox:
         if not known_as.isprintable():
             raise Rejected("parameter-invalid", name="message-id", value=ascii(known_as))
         described = await offload(len(body), lambda: edxml.describe(edxml.parse(body)))
-        headers = {**described, CONTENT_TYPE: "application/xml", SENDER: self._source.partner}
+        headers = {**described, CONTENT_TYPE: "application/xml", SENDER: self._source.partner, CREDENTIAL: "amqp"}
         if known_as:
             headers[SENDER_MESSAGE_ID] = known_as
         return await self._bus.accept(self._source.endpoint, Message("", headers, body))

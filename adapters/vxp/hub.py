@@ -16,7 +16,7 @@ from bus import vxp
 from bus.edxml.model import VIETNAM
 from bus.endpoint import Bus, Pending, Request, Response
 from bus.errors import BusError, Deferred, Rejected
-from bus.message import KIND, RECEIVERS, SENDER
+from bus.message import CREDENTIAL, KIND, RECEIVERS, SENDER
 from bus.octets import Body
 from bus.offload import offload
 from bus.organisations import well_formed
@@ -88,7 +88,7 @@ class Hub:
         sender = call.parameter("from") or call.system
         if sender != call.system and self._site.partner_of(sender) != partner:
             raise Rejected("sender-not-authorised", partner=partner.name, organ=sender)
-        origin = {SENDER: partner.name}
+        origin = {SENDER: partner.name, CREDENTIAL: "vxp"}
         receivers = _receivers(call.parameter("to"))
         if receivers:
             # A sender may split one document over several hubs: this copy is for these receivers, whoever else its To elements name.

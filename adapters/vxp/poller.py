@@ -16,7 +16,7 @@ from adapters.vxp.client import Client
 from bus import points
 from bus.endpoint import Bus
 from bus.errors import BusError, Deferred, Rejected
-from bus.message import SENDER, SENDER_MESSAGE_ID, TRANSPORT_ID
+from bus.message import CREDENTIAL, SENDER, SENDER_MESSAGE_ID, TRANSPORT_ID
 from bus.octets import Body
 
 #: Files held in memory at once.
@@ -86,7 +86,7 @@ class Poller:
         if fetched is None or isinstance(fetched, BusError):
             return fetched
         try:
-            origin = {SENDER: self._partner, SENDER_MESSAGE_ID: doc_id, TRANSPORT_ID: doc_id}
+            origin = {SENDER: self._partner, CREDENTIAL: "vxp", SENDER_MESSAGE_ID: doc_id, TRANSPORT_ID: doc_id}
             await intake.accept(self._bus, self._endpoint, fetched, origin)
         except (Rejected, Deferred) as error:
             return error

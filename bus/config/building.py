@@ -1,5 +1,6 @@
 """Endpoints and routes made from their blocks: adapters and steps found by name, their options checked, the parts put together."""
 
+import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,7 @@ class Builder:
         gate, worked = (self._steps(listed.get(key), (*path, key)) for key in ("gate", "steps"))
         if block is None or gate is None or worked is None:
             return None
-        return _route(block, self.site, gate, worked, endpoints)
+        return _route(block, self.site, gate, worked, endpoints, _declared(listed))
 
     def _steps(self, listed: Any, path: Path) -> tuple[Step, ...] | None:
         """The steps under ``gate`` or ``steps``, or None if any cannot be made."""
@@ -109,7 +110,14 @@ class _Named:
     path: Path
 
 
-def _route(block: RouteBlock, site: Site, gate: tuple[Step, ...], worked: tuple[Step, ...], endpoints: Collection[str]) -> Route:
+def _declared(data: Mapping[str, Any]) -> bytes:
+    """A route as routes.yaml declares it, written one way only: the file's comments and layout decide nothing."""
+    return json.dumps(data, ensure_ascii=False, sort_keys=True, indent=1).encode() + b"\n"
+
+
+def _route(
+    block: RouteBlock, site: Site, gate: tuple[Step, ...], worked: tuple[Step, ...], endpoints: Collection[str], declared: bytes
+) -> Route:
     retry = block.retry
     return Route(
         name=block.name,
@@ -124,6 +132,7 @@ def _route(block: RouteBlock, site: Site, gate: tuple[Step, ...], worked: tuple[
         receipts=block.receipts,
         retry=RetryPolicy(retry.first, retry.factor, retry.most, retry.give_up),
         confirm_within=block.confirm_within,
+        block=declared,
     )
 
 

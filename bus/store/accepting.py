@@ -1,8 +1,10 @@
 """Taking messages in: the idempotent receiver, and refusals (D2)."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+from bus.endpoint import SignedRequest
 from bus.errors import Rejected
 from bus.message import DOCUMENT_ID, ENDPOINT, FROM, KIND, KIND_OTHER, RECEIVERS, SENDER, SENDER_MESSAGE_ID, SUBJECT, Message
 from bus.receipt import Status
@@ -12,13 +14,22 @@ from bus.store.tables import canonical, fingerprint
 from bus.store.transaction import Transaction, Turn
 
 
-def accept(tx: Transaction, message: Message, owed: Sequence[Owed], receipts_to: str) -> Accepted:
-    """Take responsibility for a message: its row and octets, the debts it begins with, and the receipt ACCEPTED.
+def accept(
+    tx: Transaction,
+    message: Message,
+    owed: Sequence[Owed],
+    receipts_to: str,
+    note: Mapping[str, Any] = MappingProxyType({}),
+    request: tuple[str, SignedRequest] | None = None,
+) -> Accepted:
+    """Take responsibility for a message: its row and octets, the debts it begins with, and the receipt ACCEPTED. ``note`` is journalled.
+
+    ``request``, with its digest, is kept beside the message, where the sender signed it.
 
     The same key and content again gives the first receipt, or, when that was pruned, Rejected 5.6.10; the same key with other content
     raises Rejected 5.6.9.
     """
-    row = _row(tx, message, owed[0].route, receipts_to)
+    row = _row(tx, message, owed[0].route, receipts_to, request)
     key = (row["sender"], row["sender_key"])
     known = tx.ask_of(key, statements.KNOWN_MESSAGE, sender=row["sender"], sender_key=row["sender_key"]).one_or_none()
     if known is not None:
@@ -30,20 +41,27 @@ def accept(tx: Transaction, message: Message, owed: Sequence[Owed], receipts_to:
         return Accepted(first.receipt, first.xml, duplicate=True)
     tx.write(Turn.MESSAGE, statements.INSERT_MESSAGE, row, key)
     blobs.keep(tx, message.digest, message.body)
+    if request is not None:
+        blobs.keep(tx, request[0], request[1].body)
     subject = Subject.of(row)
     rows = [debts.owe(tx, subject, each, each.message.digest, kept=each.message.digest == message.digest) for each in owed]
     said = issuing.statement(Status.ACCEPTED, "receipt-accepted", None, recipient=tx.context.organisation)
-    answer = issuing.issue(tx, subject, said, {"message": fingerprint(row), "owed": [debts.entry(each) for each in rows]})
+    answer = issuing.issue(tx, subject, said, {**note, "message": fingerprint(row), "owed": [debts.entry(each) for each in rows]})
     return Accepted(answer.receipt, answer.xml, works=working.begun(tx, subject, owed, rows))
 
 
-def _row(tx: Transaction, message: Message, route: str, receipts_to: str) -> dict[str, Any]:
+def sender_key(message: Message) -> str:
+    """The idempotency key of a message within its sender."""
+    return message.header(SENDER_MESSAGE_ID) or f"sha256:{message.digest}"
+
+
+def _row(tx: Transaction, message: Message, route: str, receipts_to: str, request: tuple[str, SignedRequest] | None) -> dict[str, Any]:
     given, sender = message.header(SENDER_MESSAGE_ID), message.header(SENDER)
     return {
         "id": message.id,
         "public_id": given or message.id,
         "sender": sender,
-        "sender_key": given or f"sha256:{message.digest}",
+        "sender_key": sender_key(message),
         "endpoint": message.header(ENDPOINT),
         "route": route,
         "kind": message.header(KIND) or KIND_OTHER,
@@ -56,6 +74,8 @@ def _row(tx: Transaction, message: Message, route: str, receipts_to: str) -> dic
         "headers": canonical(message.headers),
         "receipts_to": receipts_to,
         "accepted": tx.at,
+        "request": request[0] if request else "",
+        "request_type": request[1].content_type if request else "",
     }
 
 

@@ -157,8 +157,8 @@ class _Writing:
         self._pack(deliveries, owed)
         said = [*self.snapshot.stream(sa.select(receipts).where(receipts.c.message_id.in_(ids)))]
         self._pack(receipts, said)
-        digests = [row.digest for row in about] + [row.digest for row in owed if not row.receipt_id]
-        self._bodies([*digests, *(row.reply for row in said if row.reply)])
+        named = [digest for row in about for digest in (row.digest, row.request)] + [row.digest for row in owed if not row.receipt_id]
+        self._bodies(filter(None, [*named, *(row.reply for row in said)]))
 
     def _bodies(self, digests: Iterable[str]) -> None:
         for digest in digests:
@@ -201,8 +201,8 @@ def _take(connection: sa.Connection, files: Files, name: str, stream: IO[bytes])
     if table is not None:
         rows = [orjson.loads(line) for line in stream.read().splitlines()]
         binary = [column.name for column in table.columns if isinstance(column.type, sa.LargeBinary)]
-        for row in rows:
-            row.update({column: row[column].encode() for column in binary})
+        later = {column.name: "" for column in table.columns if column.server_default is not None}
+        rows = [{**later, **row, **{column: row[column].encode() for column in binary}} for row in rows]
         dialect.run_many(connection, table.insert(), rows)
     elif name.startswith(parcel.BLOBS):
         digest = name.removeprefix(parcel.BLOBS)

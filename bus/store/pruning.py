@@ -237,7 +237,8 @@ def _naming(tx: Transaction, row: Row) -> set[str]:
     detail = orjson.loads(row.detail)
     named = {entry["sha256"] for entry in detail.get("owed", ())} | {detail.get("reply", "")}
     if row.event == "accepted":
-        named |= {found.digest for found in tx.connection.execute(sa.select(messages.c.digest).where(messages.c.id == row.message_id))}
+        about = sa.select(messages.c.digest, messages.c.request).where(messages.c.id == row.message_id)
+        named |= {digest for found in tx.connection.execute(about) for digest in found}
     return named
 
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from bus.delivery import State
 from bus.endpoint import Pending
 from bus.message import DOCUMENT_ID, FROM, KIND_RECEIPT, SUBJECT
-from bus.store import checkpoints, dialect, searching
+from bus.store import checkpoints, dialect, searching, statements
 from bus.store.model import Checkpoint, Proof
 from bus.store.searching import Hits, Query, Wanted
 from bus.store.standing import RANKED, Standing, standing
@@ -68,7 +68,7 @@ class Readers:
 
     engine: sa.Engine
 
-    def _rows(self, query: Query) -> Sequence[Row]:
+    def _rows(self, query: Query | sa.CompoundSelect[*tuple[Any, ...]]) -> Sequence[Row]:
         with dialect.availability():
             return dialect.ask(self.engine, query)
 
@@ -89,6 +89,10 @@ class Readers:
         stored = sa.select(messages.c.id).where(named, messages.c.endpoint == endpoint)
         pruned = sa.select(tombstones.c.message_id).where(tombstones.c.sender_key == sender_key, tombstones.c.endpoint == endpoint)
         return bool(self._rows(stored.limit(1)) or self._rows(pruned.limit(1)))
+
+    def sent(self, sender: str, sender_key: str) -> bool:
+        """Whether a partner sent a message under this key, pruned since or not."""
+        return bool(self._rows(statements.KNOWN_MESSAGE.params(sender=sender, sender_key=sender_key)))
 
     def receipts_for(self, partner: str, public_id: str) -> list[bytes]:
         """Signed receipts of a message this partner sent, and of one in its mailbox, oldest first."""
@@ -171,10 +175,6 @@ class Readers:
         due = self._rows(query)[0][0]
         return moment(due) if due else None
 
-    def targets_with_work(self, now: datetime) -> list[str]:
-        """Targets that have something to claim at ``now``. Costs two steps in the index a target, however much waits."""
-        return [row.target for row in self._rows(_WITH_WORK.params(now=stamp(now)))]
-
     def checkpoint(self, query: Query, **given: int) -> Checkpoint | None:
         """The one checkpoint that ``query`` is about, or None."""
         return next(map(checkpoints.kept, self._rows(query.params(given))), None)
@@ -186,6 +186,10 @@ class Readers:
     def proof(self, chain: str, seq: int) -> Proof | None:
         """That a journal row stands in a checkpoint; None where none speaks of it."""
         return checkpoints.proof(next(iter(self._rows(checkpoints.SPAN.params(chain=chain, seq=seq))), None), seq)
+
+    def targets_with_work(self, now: datetime) -> list[str]:
+        """Targets that have something to claim at ``now``. Costs two steps in the index a target, however much waits."""
+        return [row.target for row in self._rows(_WITH_WORK.params(now=stamp(now)))]
 
 
 def _with_work() -> Query:

@@ -136,6 +136,7 @@ def _named() -> sa.Subquery:
     """Every digest that some row relies on. A receipt's own octets are in its row."""
     return sa.union(
         sa.select(messages.c.digest),
+        sa.select(messages.c.request).where(messages.c.request != ""),
         sa.select(deliveries.c.digest).where(deliveries.c.receipt_id == ""),
         sa.select(receipts.c.reply).where(receipts.c.reply != ""),
     ).subquery()

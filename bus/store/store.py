@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from bus.endpoint import Answer, Fetched, Pending, Sent
+from bus.endpoint import Answer, Fetched, Pending, Sent, SignedRequest
 from bus.errors import Rejected
-from bus.message import Message
-from bus.octets import Body
+from bus.message import SENDER, Message
+from bus.octets import Body, digest, whole
 from bus.receipt import Receipt, Status
 from bus.store import accepting, archive, backup, checkpoints, deadlines, dialect, mailbox, migrate, operating, working
 from bus.store.archive import Order
@@ -96,11 +96,37 @@ class Store:
 
     # --- the door ---------------------------------------------------------------------------------------------------
 
-    async def accept(self, message: Message, *owed: Owed, receipts_to: str = "") -> Accepted:
-        """Take responsibility: message, debts, receipt ACCEPTED. The same again gives the first receipt. Raises Rejected 5.6.9."""
+    async def accept(
+        self,
+        message: Message,
+        *owed: Owed,
+        receipts_to: str = "",
+        note: Mapping[str, Any] | None = None,
+        request: SignedRequest | None = None,
+    ) -> Accepted:
+        """Take responsibility: message, debts, receipt ACCEPTED. The same again gives the first receipt. Raises Rejected 5.6.9.
+
+        ``note``: what the gate found, for the journal. ``request``: what it came in, signed by its sender.
+        """
+        kept = await self._kept(message, request)
         message = await self._shelved(message)
         shelved = [replace(each, message=await self._shelved(each.message)) if _large(each.message) else each for each in owed]
-        return await self._write(partial(accepting.accept, message=message, owed=shelved, receipts_to=receipts_to))
+        unit = partial(accepting.accept, message=message, owed=shelved, receipts_to=receipts_to, note=note or {}, request=kept)
+        return await self._write(unit)
+
+    async def _kept(self, message: Message, request: SignedRequest | None) -> tuple[str, SignedRequest] | None:
+        """The request with its digest, a large one kept for good, and read from where it is kept from now on.
+
+        Signed afresh, a repetition is other octets each time: for a message that is known there is nothing to be kept.
+        """
+        if request is None:
+            return None
+        if len(request.body) <= IN_ROW:
+            return sha256(whole(request.body)), request
+        if await asyncio.to_thread(self._read.sent, message.header(SENDER), accepting.sender_key(message)):
+            return None
+        name = (await asyncio.to_thread(digest, request.body)).hex()
+        return name, replace(request, body=await self._files.keep(name, request.body))
 
     async def _shelved(self, message: Message) -> Message:
         """The message with a large body kept for good, and read from where it is kept from now on."""
@@ -139,7 +165,7 @@ class Store:
             raise Rejected("content-lost", digest=digest)
         return await asyncio.to_thread(self._files.read, digest, size)
 
-    async def routed(self, work: Work, results: Sequence[Owed], taps: Mapping[str, str], history: Sequence[str]) -> Sequence[Work]:
+    async def routed(self, work: Work, results: Sequence[Owed], taps: Mapping[str, Any], history: Sequence[str]) -> Sequence[Work]:
         """A route has decided: its delivery is DONE and ``results`` are owed; gives those claimed at once. Raises LostClaim, ValueError."""
         if not results:
             raise ValueError("a route must owe its message to somebody, or reject it")
@@ -259,32 +285,6 @@ class Store:
         """Journal what an operator did to the store as a whole."""
         await self._write(partial(operating.note, event=event, said=said))
 
-    # --- readers: synchronous and short -------------------------------------------------------------------------------
-
-    def search(
-        self,
-        route: str = "",
-        partner: str = "",
-        state: str = "",
-        key: str = "",
-        since: datetime | None = None,
-        limit: int = 50,
-        before: datetime | None = None,
-    ) -> Hits:
-        """Messages, newest first. ``key``: any id, the DocumentId, or a part of the subject; ``state``: of any of its deliveries."""
-        return self._read.search(Wanted(route, partner, state, key, since, before, limit))
-
-    def show(self, key: str) -> list[Story]:
-        """The whole story of each message with this id: the bus's, the sender's, or its DocumentId. Oldest first."""
-        return self._read.show(key)
-
-    def receipts_of(self, key: str) -> list[bytes]:
-        """Every signed receipt of the messages with this id, oldest first."""
-        return self._read.receipts_of(key)
-
-    def overview(self) -> dict[str, dict[Standing, int]]:
-        """By route, how many messages stand where; accepted is the sum."""
-        return self._read.overview()
     # --- checkpoints of the journal -------------------------------------------------------------------------------------
 
     def growth(self) -> Growth:
@@ -316,6 +316,32 @@ class Store:
         """The proof that a journal row stands in a checkpoint; None where none speaks of it yet."""
         return self._read.proof(chain, seq)
 
+    # --- readers: synchronous and short -------------------------------------------------------------------------------
+
+    def search(
+        self,
+        route: str = "",
+        partner: str = "",
+        state: str = "",
+        key: str = "",
+        since: datetime | None = None,
+        limit: int = 50,
+        before: datetime | None = None,
+    ) -> Hits:
+        """Messages, newest first. ``key``: any id, the DocumentId, or a part of the subject; ``state``: of any of its deliveries."""
+        return self._read.search(Wanted(route, partner, state, key, since, before, limit))
+
+    def show(self, key: str) -> list[Story]:
+        """The whole story of each message with this id: the bus's, the sender's, or its DocumentId. Oldest first."""
+        return self._read.show(key)
+
+    def receipts_of(self, key: str) -> list[bytes]:
+        """Every signed receipt of the messages with this id, oldest first."""
+        return self._read.receipts_of(key)
+
+    def overview(self) -> dict[str, dict[Standing, int]]:
+        """By route, how many messages stand where; accepted is the sum."""
+        return self._read.overview()
 
     def refusals(self) -> dict[str, int]:
         """By endpoint, how many messages were refused at the door."""

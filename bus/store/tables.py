@@ -27,7 +27,7 @@ metadata = sa.MetaData()
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
 #: Alembic revision these tables belong to.
-REVISION = "0004"
+REVISION = "0005"
 #: The ``previous`` of a chain's first row.
 GENESIS = "0" * 64
 #: An end that never comes: receipts wait in a mailbox for as long as it takes.
@@ -80,11 +80,16 @@ messages = sa.Table(
     _text("headers"),
     _text("receipts_to"),  # endpoint in whose mailbox the sender finds its receipts, or ""
     _text("accepted"),
+    _text("request", server_default=""),  # digest of the signed request it came in, or ""
+    _text("request_type", server_default=""),  # that request's Content-Type
     sa.Index("messages_idempotency", "sender", "sender_key", unique=True),
     sa.Index("messages_public", "public_id"),
     sa.Index("messages_document", "document_id"),
     sa.Index("messages_accepted", "accepted"),
 )
+
+#: Columns of ``messages`` that stores of before did not have: a row where they are empty is vouched for as it was then.
+LATER = frozenset({"request", "request_type"})
 
 #: One row a debt. ``seq`` is the order of creation. The columns in FIXED never change; the journal holds their digest.
 deliveries = sa.Table(
@@ -202,11 +207,6 @@ blob_parts = sa.Table(
     sa.Column("body", sa.LargeBinary, nullable=False),
 )
 
-#: What was pruned is still known by the key its sender used: a repetition must not become a second message. One row a pruned message.
-tombstones = sa.Table(
-    "tombstones",
-    metadata,
-    _text("sender_key", primary_key=True),
 #: The signed statements about the journal (``bus.checkpoint``), numbered from 1; never changed, never removed.
 checkpoints = sa.Table(
     "checkpoints",
@@ -241,6 +241,11 @@ timestamps = sa.Table(
     sa.Column("token", sa.LargeBinary, nullable=False),
 )
 
+#: What was pruned is still known by the key its sender used: a repetition must not become a second message. One row a pruned message.
+tombstones = sa.Table(
+    "tombstones",
+    metadata,
+    _text("sender_key", primary_key=True),
     _text("sender", primary_key=True),
     _text("endpoint"),
     _text("message_id"),
@@ -295,5 +300,10 @@ def sha256(data: bytes) -> str:
 
 def fingerprint(values: Mapping[Any, Any]) -> str:
     """SHA-256 over the canonical JSON of a row, octets standing as their own digest."""
-    plain = {name: sha256(value) if isinstance(value, bytes) else value for name, value in values.items()}
-    return sha256(octets(plain))
+    return sha256(octets(plain(values)))
+
+
+def plain(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row as its fingerprint sees it: octets as their digest, and without the columns of LATER that are empty."""
+    shown = {name: sha256(value) if isinstance(value, bytes) else value for name, value in values.items()}
+    return {name: value for name, value in shown.items() if value != "" or name not in LATER}
