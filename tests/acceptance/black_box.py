@@ -6,17 +6,14 @@ import http.client
 import json
 import os
 import secrets
-import signal
 import sqlite3
 import ssl
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import urlsplit
 
 from cryptography import x509
@@ -24,9 +21,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.x509.oid import NameOID
+from helping import become
 from lxml import etree
-
-from bus import cli
 
 SOAP = {"1.1": "http://schemas.xmlsoap.org/soap/envelope/", "1.2": "http://www.w3.org/2003/05/soap-envelope"}
 MEDIA = {"1.1": "text/xml; charset=utf-8", "1.2": "application/soap+xml; charset=utf-8"}
@@ -372,31 +368,13 @@ def govbus(*arguments: object, **environment: str) -> Done:
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         pid = os.fork()
         if not pid:
-            _become(["govbus", *map(str, arguments)], {"GOVBUS_LANG": "en", "GOVBUS_STORE": "", **environment}, out.fileno(), err.fileno())
+            become(
+                ["govbus", *map(str, arguments)], {"GOVBUS_LANG": "en", "GOVBUS_STORE": "", **environment}, out.fileno(), err.fileno(), 60
+            )
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         out.seek(0)
         err.seek(0)
         return Done(code, out.read().decode(), err.read().decode())
-
-
-def _become(command: list[str], environment: dict[str, str], out: int, err: int) -> NoReturn:
-    """Run the console script in this process, which ends with it."""
-    code = 99
-    try:
-        signal.alarm(60)
-        os.dup2(out, 1)
-        os.dup2(err, 2)
-        sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
-        sys.argv = command
-        os.environ.update(environment)
-        cli.main()
-        code = 0
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
 
 
 def govbus_json(*arguments: object) -> object:

@@ -1,10 +1,9 @@
 """A small share of ``make crash``: every named point once on SQLite, some on PostgreSQL, and a zombie."""
 
-import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ import pytest_asyncio
 from crash_life import BUSES, SETTLE_SECONDS, Life, Verdict, live
 from crash_nodes import Node, Runs
 from crash_plan import ANY_MOMENT, SHOTS, Cue, Shot
+from helping import until
 from servers import PostgresServer
 
 from bus.receipt import Status
@@ -108,10 +108,3 @@ async def test_fault_06_a_worker_that_was_stopped_for_longer_than_its_lease_comm
 def events(node: Node) -> set[str]:
     """What has happened, by the log."""
     return {line.split(b'"event":"')[1].split(b'"')[0].decode() for line in node.log.read_bytes().splitlines() if b'"event":"' in line}
-
-
-async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for a condition; the test fails when it does not come true in time."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.05)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from helping import until
+
 from bus.endpoint import Bus, Door, Features, Sent
 from bus.engine import Engine
 from bus.evidence import Evidence
@@ -69,13 +71,6 @@ class HandClock:
         """Let ``time`` pass; and the time of day ``leap`` ahead, or back, besides."""
         self.now += time + leap
         self.elapsed += time.total_seconds()
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait for something to be so."""
-    async with asyncio.timeout(PATIENCE):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 @dataclass

@@ -6,7 +6,8 @@ from datetime import timedelta
 
 import pytest
 import structlog
-from engine_bench import DIGITAL_AGENCY, Bench, HandClock, Partner, make_routes, until
+from engine_bench import DIGITAL_AGENCY, Bench, HandClock, Partner, make_routes
+from helping import until
 
 from bus import housekeeping, lanes, log, metrics
 from bus.audit import audit

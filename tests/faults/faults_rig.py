@@ -1,6 +1,5 @@
 """A real bus in this process, with two partners on real sockets: an agency that speaks SOAP and a hub that speaks VXP."""
 
-import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from helping import until
 from partner_server import Asked, PartnerServer
 
 from bus import config
@@ -103,13 +103,6 @@ def copy_site(site: Path, directory: Path) -> Path:
     copy = shutil.copytree(site, directory / site.name)
     (copy / ".env").unlink(missing_ok=True)
     return copy
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Wait for something to be so."""
-    async with asyncio.timeout(PATIENCE):
-        while not holds():
-            await asyncio.sleep(0.02)
 
 
 def now() -> datetime:

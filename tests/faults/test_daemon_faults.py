@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import aiohttp
-from faults_rig import MINISTRY, copy_site, letter, until
+from faults_rig import MINISTRY, copy_site, letter
+from helping import until
 
 from bus import log
 from sandbox import sites

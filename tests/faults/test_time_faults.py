@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from faults_rig import MINISTRY, Bus, Rig, bus, copy_site, handed_in, hub_answer, now, until
+from faults_rig import MINISTRY, Bus, Rig, bus, copy_site, handed_in, hub_answer, now
+from helping import until
 from partner_server import FAULT, Asked, PartnerServer, reply, says
 
 from bus import housekeeping, log
@@ -46,7 +47,8 @@ async def test_fault_06_a_worker_stopped_for_longer_than_its_lease_cannot_commit
         await door.store.accept(message, Owed(route="documents", target="exchange", message=message, expires=now() + timedelta(hours=1)))
     with zombie_log.open("wb") as written:
         command = [sys.executable, str(Path(__file__).parent / "worker_node.py"), str(site), "zombie", str(LEASE_SECONDS)]
-        zombie = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=written, env={**os.environ, **environment})
+        paths = {"PYTHONPATH": os.pathsep.join(sys.path)}
+        zombie = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=written, env={**os.environ, **environment, **paths})
     try:
         await until(lambda: hub.times("m") == 1)
         zombie.send_signal(signal.SIGSTOP)

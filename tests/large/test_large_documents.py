@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable
 
 import pytest
+from helping import until
 
 from bench import large
 from bus import arriving
@@ -28,12 +29,6 @@ def opened_files(process: BusProcess) -> int:
 def accepted(places: sites.Sites) -> int:
     with contextlib.closing(sqlite3.connect(places.ministry / "data" / "bus.db")) as store:
         return int(store.execute("SELECT count(*) FROM messages").fetchone()[0])
-
-
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize(("way", "times"), [(large.WAYS[0], 1.0), (large.WAYS[1], 2.34)], ids=["mtom", "base64"])

@@ -12,9 +12,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from bus import cli, generation
+from helping import become
+
+from bus import generation
 from bus.errors import Deferred
 from bus.generation import Generation
 from bus.receipt import Receipt
@@ -44,30 +46,10 @@ def govbus(*words: object, **environment: str) -> Done:
     with tempfile.TemporaryFile() as said:
         pid = os.fork()
         if not pid:
-            _become(["govbus", *map(str, words)], {"GOVBUS_LANG": "en", "GOVBUS_STORE": "", **environment}, said.fileno())
+            become(["govbus", *map(str, words)], {"GOVBUS_LANG": "en", "GOVBUS_STORE": "", **environment}, said.fileno(), said.fileno())
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         said.seek(0)
         return Done(code, said.read().decode())
-
-
-def _become(command: list[str], environment: dict[str, str], out: int) -> NoReturn:
-    """Run the console script in this process, which ends with it."""
-    code = 99
-    try:
-        signal.alarm(120)
-        os.dup2(out, 1)
-        os.dup2(out, 2)
-        sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
-        sys.argv = command
-        os.environ.update(environment)
-        cli.main()
-        code = 0
-    except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
 
 
 async def typed(*words: object) -> Done:
@@ -136,11 +118,3 @@ def audited(site: Path) -> dict[str, Any]:
     assert done.code == 0, done.said
     report: dict[str, Any] = done.json
     return report
-
-
-async def until(holds: Callable[[], bool], seconds: float = 30) -> None:
-    """Wait for what must come true."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        await asyncio.sleep(0.02)

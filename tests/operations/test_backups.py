@@ -7,7 +7,8 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from hands import AGENCY, NEIGHBOUR, Sender, audited, govbus, letter, typed, unit, until
+from hands import AGENCY, NEIGHBOUR, Sender, audited, govbus, letter, typed, unit
+from helping import until
 
 from sandbox.process import BusProcess
 

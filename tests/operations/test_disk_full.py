@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hands import NEIGHBOUR, Sender, audited, letter, unit, until
+from hands import NEIGHBOUR, Sender, audited, letter, unit
+from helping import until
 
 from bus.errors import Deferred
 from sandbox.process import BusProcess

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hands import AGENCY, NEIGHBOUR, Sender, audited, govbus, letter, reloaded, typed, unit, until
+from hands import AGENCY, NEIGHBOUR, Sender, audited, govbus, letter, reloaded, typed, unit
+from helping import until
 
 from bus import generation
 from bus.errors import ConfigurationError

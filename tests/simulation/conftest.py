@@ -3,10 +3,10 @@
 import itertools
 import sys
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from helping import BEGIN, HandClock
 from simulated_store import Calm, Database, EmbeddedWriter, ServerWriter, SimulatedStore
 
 from bus import pki
@@ -17,21 +17,6 @@ from bus.store.writer import Writer
 #: Where the contract of all stores is.
 sys.path.append(str(Path(__file__).parent.parent / "store"))
 
-BEGIN = datetime(2026, 1, 31, 8, 0, tzinfo=UTC)
-
-
-class StandingClock:
-    """A clock that stands still until the test moves it."""
-
-    def __init__(self) -> None:
-        self.now = BEGIN
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, **step: float) -> None:
-        self.now += timedelta(**step)
-
 
 @pytest.fixture(scope="session")
 def simulation_keys(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
@@ -41,12 +26,12 @@ def simulation_keys(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
 
 
 @pytest.fixture
-def clock() -> StandingClock:
-    return StandingClock()
+def clock() -> HandClock:
+    return HandClock()
 
 
 @pytest.fixture
-def evidence(simulation_keys: Keyring, clock: StandingClock) -> Evidence:
+def evidence(simulation_keys: Keyring, clock: HandClock) -> Evidence:
     return Evidence(simulation_keys.signer("own/bus"), simulation_keys.own, clock)
 
 
@@ -63,7 +48,7 @@ def writing(request: pytest.FixtureRequest) -> type[Writer]:
 
 @pytest.fixture
 def open_store(
-    database: Database, writing: type[Writer], tmp_path: Path, evidence: Evidence, clock: StandingClock
+    database: Database, writing: type[Writer], tmp_path: Path, evidence: Evidence, clock: HandClock
 ) -> Iterator[Callable[..., SimulatedStore]]:
     """Opens simulated stores on one database, a chain each."""
     opened: list[SimulatedStore] = []

@@ -2,32 +2,17 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helping import BEGIN, HandClock
 from servers import PostgresServer
 
 from bus import pki
 from bus.evidence import Evidence
 from bus.keys import Keyring
 from bus.store import Store, dialect, migrate
-
-BEGIN = datetime(2026, 1, 31, 8, 0, tzinfo=UTC)
-
-
-class HandClock:
-    """A clock that stands still until the test moves it."""
-
-    def __init__(self) -> None:
-        self.now = BEGIN
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, **step: float) -> None:
-        self.now += timedelta(**step)
 
 
 @pytest.fixture(scope="session")
