@@ -87,7 +87,11 @@ class Jsr105:
             raise AssertionError(f"{self.name} failed to sign with {algorithm.name}: {error}") from None
 
     def verify(self, _profile: str, algorithm: Algorithm, world: World, signed: bytes) -> None:
-        self._server.ask("verify", self._provider, world.identities[algorithm.key].der, signed)
+        self._server.ask("verify", self._provider, world.identities[algorithm.key].der, signed, "")
+
+    def verify_files(self, algorithm: Algorithm, world: World, signed: bytes, directory: Path) -> None:
+        """The signature over files that lie in ``directory``."""
+        self._server.ask("verify", self._provider, world.identities[algorithm.key].der, signed, f"{directory.as_uri()}/")
 
 
 class Wss4j:

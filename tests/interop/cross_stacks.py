@@ -8,6 +8,7 @@ import base64
 import hashlib
 import subprocess
 from importlib.metadata import version
+from pathlib import Path
 from typing import Protocol
 
 import signxml
@@ -46,8 +47,8 @@ class Stack(Protocol):
         """Returns if the signature holds."""
 
 
-def _run(*command: object) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([str(part) for part in command], capture_output=True, timeout=30, check=False)
+def _run(*command: object, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([str(part) for part in command], capture_output=True, timeout=30, check=False, cwd=cwd)
 
 
 class Xmlsec1:
@@ -76,7 +77,16 @@ class Xmlsec1:
         # WS-Security's token references are not its own: it is given the certificate, as for the other profiles the authority.
         certificate = world.identities[algorithm.key].certificate_file
         keys = ("--pubkey-cert-pem", certificate) if profile == "wss" else ("--trusted-pem", world.authority_file)
-        done = _run(self._program, "--verify", *keys, *self._IDS, source)
+        self._judge(*keys, *self._IDS, source)
+
+    def verify_files(self, _algorithm: Algorithm, world: World, signed: bytes, directory: Path) -> None:
+        """The signature over files that lie in ``directory``."""
+        source = world.scratch / "signed.xml"
+        source.write_bytes(signed)
+        self._judge("--trusted-pem", world.authority_file, *self._IDS, source, cwd=directory)
+
+    def _judge(self, *arguments: object, cwd: Path | None = None) -> None:
+        done = _run(self._program, "--verify", *arguments, cwd=cwd)
         words = done.stderr.decode()
         if done.returncode:
             # FAIL: it looked and said no. Anything else: it could not look.

@@ -92,6 +92,7 @@ class World:
     """One identity for each kind of key, a keyring that trusts their authority and knows them by name, a directory for scratch files."""
 
     identities: Mapping[str, Identity]
+    time_authority: Identity
     authority: x509.Certificate
     authority_file: Path
     keyring: Keyring
@@ -112,17 +113,21 @@ def made(directory: Path) -> World:
     }
     trust.mkdir(parents=True)
     identities = {kind: _identity(trust, kind, key, authority, now) for kind, key in keys.items()}
+    stamping = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.TIME_STAMPING])
+    time_authority = _identity(directory / "authority", "tsa", ec.generate_private_key(ec.SECP256R1()), authority, now, stamping)
     (trust / "ca.crt").write_bytes((directory / "authority" / "ca.crt").read_bytes())
     keyring = Keyring.load(directory / "certs", {"partner": "trust/partner"})
     scratch = directory / "scratch"
     scratch.mkdir()
-    return World(identities, authority.certificate, directory / "authority" / "ca.crt", keyring, now, scratch)
+    return World(identities, time_authority, authority.certificate, directory / "authority" / "ca.crt", keyring, now, scratch)
 
 
-def _identity(directory: Path, name: str, key: PrivateKey, authority: pki.Authority, now: datetime) -> Identity:
+def _identity(
+    directory: Path, name: str, key: PrivateKey, authority: pki.Authority, now: datetime, purpose: x509.ExtendedKeyUsage | None = None
+) -> Identity:
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COUNTRY_NAME, "VN"), x509.NameAttribute(x509.NameOID.COMMON_NAME, f"Ký {name}")])
     usage = x509.KeyUsage(True, True, False, False, False, False, False, False, False)
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(authority.certificate.subject)
@@ -133,10 +138,10 @@ def _identity(directory: Path, name: str, key: PrivateKey, authority: pki.Author
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(usage, critical=True)
-        .sign(authority.key, hashes.SHA256())
     )
-    files = directory.parent.parent.parent / f"{name}.key", directory / f"{name}.crt"
+    certificate = (builder.add_extension(purpose, critical=True) if purpose else builder).sign(authority.key, hashes.SHA256())
+    key_file, certificate_file = directory / f"{name}.pem.key", directory / f"{name}.crt"
     encoding, private_format = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
-    files[0].write_bytes(key.private_bytes(encoding, private_format, serialization.NoEncryption()))
-    files[1].write_bytes(certificate.public_bytes(encoding))
-    return Identity(key, certificate, *files)
+    key_file.write_bytes(key.private_bytes(encoding, private_format, serialization.NoEncryption()))
+    certificate_file.write_bytes(certificate.public_bytes(encoding))
+    return Identity(key, certificate, key_file, certificate_file)
