@@ -83,7 +83,7 @@ def sign(envelope: bytes, signer: Signer, now: datetime, *, lifetime: timedelta 
     identifier = hashlib.sha256(envelope + written(now).encode()).hexdigest()[:32]
     if parts.body.get(_WSU_ID) is None:
         parts.body.set(_WSU_ID, f"Body-{identifier}")
-    body = reference(f"#{parts.body.get(_WSU_ID)}", canonicalize(parts.body))
+    body = reference(f"#{parts.body.get(_WSU_ID)}", canonicalize(parts.body), digest=signer.method.digest)
     security = _security(parts.soap, body, signer, identifier, now, lifetime).encode()
     if parts.header is None:
         root.insert(0, etree.Element(f"{{{parts.soap}}}Header"))
@@ -102,7 +102,7 @@ def enclose(soap: str, payload: Body, signer: Signer, now: datetime, *, headers:
     body = around(_BODY.format(soap=soap, id=identifier).encode(), payload, _BODY_END)
     if not canonical or _redeclares(payload, soap):
         body = canonicalize(parse(body)) if isinstance(body, bytes) else canonical_form(body)
-    security = _security(soap, reference(f"#Body-{identifier}", body), signer, identifier, now, LIFETIME)
+    security = _security(soap, reference(f"#Body-{identifier}", body, digest=signer.method.digest), signer, identifier, now, LIFETIME)
     head = _HEAD.format(soap=soap, security=security).encode()
     return around(b"%b%b</soap:Header>" % (head, headers), body, b"</soap:Envelope>")
 
@@ -258,7 +258,7 @@ def _redeclares(payload: Body, soap: str) -> bool:
 def _security(soap: str, body: str, signer: Signer, identifier: str, now: datetime, lifetime: timedelta) -> str:
     """The Security header's text; ``body``: the reference to the Body. Timestamp and SignedInfo are canonical as they stand."""
     timestamp = _TIMESTAMP.format(id=identifier, created=written(now), expires=written(now + lifetime))
-    references = [reference(f"#TS-{identifier}", timestamp.encode()), body]
+    references = [reference(f"#TS-{identifier}", timestamp.encode(), digest=signer.method.digest), body]
     signed = signature(signer, references, _TOKEN_REFERENCE.format(id=identifier)).decode()
     token = encoded(signer.certificate_der)
     return _SECURITY.format(soap=soap, timestamp=timestamp, id=identifier, token=token, signature=signed)
