@@ -4,6 +4,11 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_late
 
 ACCEPTED = Counter("govbus_messages_accepted_total", "Messages accepted for good.", ["route"])
 REFUSED = Counter("govbus_messages_refused_total", "Messages refused at the door.", ["endpoint", "code"])
+LEGACY_SIGNATURES = Counter(
+    "govbus_legacy_signatures_total",
+    "Signatures that counted only because a partner's policy names their method.",
+    ["partner", "algorithm"],
+)
 DELIVERIES = Counter("govbus_attempts_total", "Deliveries by what became of an attempt.", ["target", "outcome"])
 BACKLOG = Gauge("govbus_backlog", "Deliveries standing in a state.", ["target", "state"])
 OLDEST = Gauge("govbus_oldest_delivery_seconds", "Age of the oldest delivery that stands in a state.", ["target", "state"])

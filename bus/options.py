@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from bus.errors import suggestion
 from bus.organisations import well_formed
 from bus.schemas import Library
+from bus.signature.policy import LEGACY, MODERN
 from bus.xpath import XPath
 
 
@@ -47,6 +48,17 @@ def _among(what: str, known: Callable[[Surroundings], frozenset[str]]) -> AfterV
     def check(value: str, info: ValidationInfo) -> str:
         if isinstance(info.context, Surroundings) and value not in known(info.context):
             raise ValueError(f"unknown {what} {value!r}{suggestion(value, known(info.context))}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _word(what: str, known: tuple[str, ...]) -> AfterValidator:
+    """The value must be one of these words."""
+
+    def check(value: str) -> str:
+        if value not in known:
+            raise ValueError(f"unknown {what} {value!r}{suggestion(value, known)} (known: {', '.join(known)})")
         return value
 
     return AfterValidator(check)
@@ -98,6 +110,8 @@ Duration = Annotated[timedelta, BeforeValidator(duration), WithJsonSchema({"type
 Expression = Annotated[XPath, PlainValidator(_expression), WithJsonSchema({"type": "string", "format": "xpath"})]
 OrganCode = Annotated[str, AfterValidator(_organ)]
 KeyName = Annotated[str, _among("key", lambda site: site.keys)]
+MethodName = Annotated[str, _word("signature method", MODERN)]
+LegacyName = Annotated[str, _word("legacy signature method", LEGACY)]
 PartnerName = Annotated[str, _among("partner", lambda site: site.partners)]
 SchemaFile = Annotated[str, _file("schema", Library.schema)]
 Stylesheet = Annotated[str, _file("stylesheet", Library.stylesheet)]

@@ -1,13 +1,14 @@
 """Site: what one installation is, as steps and adapters see it. Built by ``config.py``; read-only afterwards."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from bus.keys import Keyring
 from bus.organisations import CodeBook
 from bus.schemas import Library
+from bus.signature.policy import DEFAULT, SignaturePolicy
 
 #: Returns the time now, aware, UTC. Injected everywhere, so that tests and the simulation own the clock.
 Clock = Callable[[], datetime]
@@ -15,11 +16,15 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class Partner:
-    """An organisation that may connect. ``codes``: all its organisation codes, the first being the one we write."""
+    """An organisation that may connect; ``signatures``: which methods count in what it signs.
+
+    ``codes``: all its organisation codes, the first being the one we write.
+    """
 
     name: str
     codes: tuple[str, ...]
     trust: str = ""
+    signatures: SignaturePolicy = field(default=DEFAULT, kw_only=True)
     password: str = ""
 
     def speaks_for(self, organ: str) -> bool:
@@ -41,6 +46,10 @@ class Site:
     organisations: CodeBook
     clock: Clock
     environment: Mapping[str, str]
+
+    def signatures(self, partner: str) -> SignaturePolicy:
+        """Which methods count in the signatures of ``partner``."""
+        return self.partners[partner].signatures if partner in self.partners else DEFAULT
 
     def partner_of(self, organ: str) -> Partner | None:
         """The partner one of whose codes, or of whose codes' other forms in the code book, is ``organ``."""

@@ -77,7 +77,9 @@ class Adapter:
         """The reply must hold one receipt, sealed by the partner, that says it has exactly what we sent."""
         try:
             sealed = xades.verify_tree(
-                payloads.only_receipt(payload), lambda certificate: self._site.keyring.identify(certificate, self._site.clock())
+                payloads.only_receipt(payload),
+                lambda certificate: self._site.keyring.identify(certificate, self._site.clock()),
+                policies=self._site.signatures,
             )
             receipt = xmlio.parse(sealed.octets)
         except (Rejected, ValueError) as error:
@@ -131,6 +133,8 @@ def _client(name: str, options: Options, site: Site) -> Client:
         target=name,
         partner=partner,
         identify=site.keyring.identify,
+        known=site.keyring,
+        policies=site.signatures,
         signer=site.keyring.signer(security.sign) if security.sign else None,
         policy=wss.Policy(covers=security.covers, skew=security.skew) if "wss-x509" in security.verify else None,
         anchors=site.keyring.anchors(partner),

@@ -24,13 +24,15 @@ from pathlib import Path
 
 import aiohttp
 
-from adapters.soap.security import SECURITY_HEADER, carries_signature
+from adapters.soap.security import SECURITY_HEADER, carries_signature, note_legacy
 from bus import mime, soap, xop
 from bus.errors import Deferred, Rejected
 from bus.octets import Body, joined, streamed
 from bus.offload import offload
 from bus.retry import retry_after
 from bus.signature import wss
+from bus.signature.policy import SignaturePolicy, usual
+from bus.signature.tokens import Certificates
 from bus.signer import Signer
 from bus.site import Clock
 from bus.soap import Envelope, Version
@@ -49,6 +51,8 @@ class Identity:
     ``partner``   who must have signed a reply; ``identify`` tells who did, from the signer's certificate (DER) and the time
     ``signer``    signs our requests, if any
     ``policy``    what a reply's signature must be like; None: TLS alone proves the partner
+    ``known``     finds certificates that a reply only names
+    ``policies``  which signature methods count for whom
     ``anchors``   certificates (DER) that the partner's TLS certificate must chain to; the system's where there are none
     ``shown``     our own TLS certificate and key files, if any
     """
@@ -58,6 +62,8 @@ class Identity:
     identify: Callable[[bytes, datetime], str]
     signer: Signer | None = None
     policy: wss.Policy | None = field(default_factory=wss.Policy)
+    known: Certificates | None = None
+    policies: Callable[[str], SignaturePolicy] = usual
     anchors: Sequence[bytes] = ()
     shown: tuple[Path, Path] | None = None
 
@@ -163,11 +169,20 @@ class Client:
             # Few stacks sign their faults. TLS has proved the partner, and a fault can only stop this one message.
             return
         try:
-            signer = wss.verify(envelope.root, identity.policy, identity.identify, self._clock(), hollow=envelope.hollow).identity
+            verified = wss.verify(
+                envelope.root,
+                identity.policy,
+                identity.identify,
+                self._clock(),
+                known=identity.known,
+                hollow=envelope.hollow,
+                policies=identity.policies,
+            )
         except Rejected as error:
             raise self._nonsense(error.reason("en")) from error
-        if signer != identity.partner:
-            raise self._nonsense(f"the reply is signed by '{signer}'")
+        if verified.identity != identity.partner:
+            raise self._nonsense(f"the reply is signed by '{verified.identity}'")
+        note_legacy(verified.identity, verified.legacy)
 
     def _nonsense(self, detail: str) -> Deferred:
         return Deferred("partner-error", target=self._identity.target, detail=detail)

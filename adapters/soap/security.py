@@ -11,7 +11,10 @@ Standards: WS-Security 1.1, X.509 Token Profile 1.1, UsernameToken Profile 1.1; 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import structlog
+
 from adapters.soap.options import CHECKS, Security
+from bus import log, metrics
 from bus.errors import Rejected
 from bus.signature import username, wss
 from bus.signature.profile import DS, WSSE
@@ -23,12 +26,24 @@ _SIGNATURE = f"{SECURITY_HEADER}/{{{DS}}}Signature"
 _USERNAME = f"{SECURITY_HEADER}/{{{WSSE}}}UsernameToken"
 
 
+_log = structlog.get_logger()
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The partner that sent a request; ``signs``: it proved so by a signature, and is answered with one."""
+    """The partner that sent a request; ``signs``: it proved so by a signature, and is answered with one; ``legacy``: as ``Proof`` says."""
 
     partner: str
     signs: bool
+    legacy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What one credential proved; ``legacy``: the outdated algorithm that counted only because the partner's policy names it, or ""."""
+
+    partner: str
+    legacy: str = ""
 
 
 class Guard:
@@ -40,7 +55,7 @@ class Guard:
         self._policy = wss.Policy(covers=security.covers, skew=security.skew)
         self._nonces = username.NonceCache(window=self._policy.age + 2 * security.skew)
         self._site = site
-        self._checks: Mapping[str, Callable[[Envelope, bytes | None], str]] = dict(
+        self._checks: Mapping[str, Callable[[Envelope, bytes | None], Proof]] = dict(
             zip(CHECKS, (self._by_signature, self._by_username, self._by_tls), strict=True)
         )
 
@@ -55,27 +70,39 @@ class Guard:
         if not any(checks <= carried for checks in self._alternatives):
             wanted = " / ".join(sorted("+".join(sorted(checks)) for checks in self._alternatives))
             raise Rejected("security-missing", check=wanted, at="/Envelope/Header/Security")
-        partners = {self._checks[check](envelope, certificate) for check in CHECKS if check in carried}
+        proofs = [self._checks[check](envelope, certificate) for check in CHECKS if check in carried]
+        partners = {proof.partner for proof in proofs}
+        legacy = max(proof.legacy for proof in proofs)
         if len(partners) != 1:
             raise Rejected("credentials-invalid", check="one partner in every credential")
-        return Caller(partners.pop(), signs="wss-x509" in carried)
+        return Caller(partners.pop(), signs="wss-x509" in carried, legacy=legacy)
 
-    def _by_signature(self, envelope: Envelope, _certificate: bytes | None) -> str:
+    def _by_signature(self, envelope: Envelope, _certificate: bytes | None) -> Proof:
         if envelope.detached:
             # The parts of SOAP with Attachments are outside the Body; MTOM's are inside, by their inlined form.
             raise Rejected("signature-invalid", check="attachments covered (send them by MTOM)")
         keyring = self._site.keyring
-        return wss.verify(envelope.root, self._policy, keyring.identify, self._site.clock(), known=keyring, hollow=envelope.hollow).identity
+        now, policies = self._site.clock(), self._site.signatures
+        verified = wss.verify(envelope.root, self._policy, keyring.identify, now, known=keyring, hollow=envelope.hollow, policies=policies)
+        note_legacy(verified.identity, verified.legacy)
+        return Proof(verified.identity, verified.legacy)
 
-    def _by_username(self, envelope: Envelope, _certificate: bytes | None) -> str:
-        return username.verify(envelope.root, self._password, self._site.clock(), self._nonces, self._policy)
+    def _by_username(self, envelope: Envelope, _certificate: bytes | None) -> Proof:
+        return Proof(username.verify(envelope.root, self._password, self._site.clock(), self._nonces, self._policy))
 
-    def _by_tls(self, _envelope: Envelope, certificate: bytes | None) -> str:
-        return self._site.keyring.identify(certificate or b"", self._site.clock())
+    def _by_tls(self, _envelope: Envelope, certificate: bytes | None) -> Proof:
+        return Proof(self._site.keyring.identify(certificate or b"", self._site.clock()))
 
     def _password(self, name: str) -> str | None:
         partner = self._site.partners.get(name)
         return partner.password or None if partner else None
+
+
+def note_legacy(partner: str, algorithm: str) -> None:
+    """Log and count a signature that counted only as legacy; nothing where ``algorithm`` is ""."""
+    if algorithm:
+        metrics.LEGACY_SIGNATURES.labels(partner, algorithm).inc()
+        _log.warning(log.LEGACY_SIGNATURE, partner=partner, algorithm=algorithm)
 
 
 def carries_signature(envelope: Envelope) -> bool:

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema
 
-from bus.options import Duration, Expression, Model, OrganCode
+from bus.options import Duration, Expression, LegacyName, MethodName, Model, OrganCode
 from bus.route import Entry
+from bus.signature.policy import USUAL
 from bus.xpath import XPath
 
 
@@ -50,6 +51,10 @@ class PartnerBlock(Model):
 
     codes: list[OrganCode] = Field(min_length=1, description="all its organisation codes; the first is the one we write")
     trust: str = Field("", description="directory under certs/ with its certificate authority or certificates")
+    signatures: list[MethodName] = Field(
+        default_factory=list, description=f"methods that count in what it signs; by default {', '.join(USUAL)}"
+    )
+    legacy: list[LegacyName] = Field(default_factory=list, description="outdated methods that count as well; each use is journalled")
     password: SecretStr = Field(SecretStr(""), description="its WS-Security UsernameToken password: env:NAME or file:PATH")
 
 

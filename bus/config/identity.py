@@ -10,6 +10,7 @@ from bus.errors import ConfigurationError, suggestion
 from bus.keys import KeyEntry, Keyring
 from bus.organisations import CodeBook
 from bus.schemas import Library
+from bus.signature.policy import named
 from bus.site import Partner, Site
 
 #: A certificate that ends within this time is a warning.
@@ -28,7 +29,13 @@ def partners(reading: Reading) -> dict[str, Partner]:
         reading.demand_outside(block, path)
         _check_partner(reading, block, path, owners)
         owners |= {code: owners.get(code, name) for code in block.codes}
-        found[name] = Partner(name, tuple(block.codes), block.trust, block.password.get_secret_value())
+        found[name] = Partner(
+            name,
+            tuple(block.codes),
+            block.trust,
+            block.password.get_secret_value(),
+            signatures=named(block.signatures, block.legacy),
+        )
     return found
 
 
@@ -36,6 +43,9 @@ def _check_partner(reading: Reading, block: PartnerBlock, path: Path, owners: Ma
     for index, code in enumerate(block.codes):
         if code in owners:
             reading.faults.add((*path, "codes", index), f"code {code!r} already belongs to partner {owners[code]!r}")
+    for index, name in enumerate(block.legacy):
+        text = f"{name} is outdated: a forger may find a second document for one signature. Ask this partner for a method of today"
+        reading.faults.add((*path, "legacy", index), text, warning=True)
     if block.trust and not (reading.root / "certs" / block.trust).is_dir():
         reading.faults.add((*path, "trust"), f"certs/{block.trust} does not exist; put this partner's CA or certificates there")
 

@@ -3,6 +3,8 @@
 What continues is exactly what the signature covers, canonical and without the signature, so that no later step can be shown anything
 else (signature wrapping has nowhere to hide). The signature itself stays with the message as it was accepted.
 
+Which methods count is the signer's policy (``partners``: ``signatures``, ``legacy``); what counted only as legacy is in the history.
+
 ``by: sender`` (default) demands that the signer is the partner that sent it; ``by: partner`` takes any partner's signature. Raises
 Rejected 5.7.x: ``signature-invalid``, ``algorithm-refused``, ``certificate-…``, ``signer-not-sender``.
 """
@@ -34,10 +36,16 @@ def build(options: Options, site: Site) -> Step:
 
     def verify(exchange: Exchange) -> Exchange:
         message = exchange.message
-        verified = verify_document(message.emptied, lambda certificate: site.keyring.identify(certificate, exchange.now), message.hollow)
+        verified = verify_document(
+            message.emptied,
+            lambda certificate: site.keyring.identify(certificate, exchange.now),
+            message.hollow,
+            policies=site.signatures,
+        )
         sender = message.header(SENDER)
         if options.by == "sender" and verified.identity != sender:
             raise Rejected("signer-not-sender", signer=verified.identity, partner=sender)
-        return exchange.with_body(message.hollow.parsed(verified.octets), f"verify {options.profile} {verified.identity}")
+        old = f" by legacy {verified.legacy}" if verified.legacy else ""
+        return exchange.with_body(message.hollow.parsed(verified.octets), f"verify {options.profile} {verified.identity}{old}")
 
     return verify
