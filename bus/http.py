@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import orjson
 import structlog
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from bus import log, metrics, points
 from bus.arriving import MOST_SILENCE, Arrival, Gone, Receive, Space, linger
@@ -58,6 +58,7 @@ class ClientCertificateProtocol(HttpToolsProtocol):
     _header_timer: asyncio.TimerHandle | None = None
     _header_octets = 0
     _in_headers = False
+    _worked: RequestResponseCycle | None = None
     idle_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -70,8 +71,11 @@ class ClientCertificateProtocol(HttpToolsProtocol):
             min(idle, key=lambda other: other.idle_since).transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Wait no more, and tell the request that is worked, too: uvicorn tells the last one of a pipeline only."""
         self._end_wait()
+        if self._worked is not None and not self._worked.response_complete:
+            self._worked.disconnected = True
+            self._worked.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -98,6 +102,10 @@ class ClientCertificateProtocol(HttpToolsProtocol):
             # CONNECT, or Upgrade: the parser reads no further, and the application would take the body for empty.
             raise ValueError("another protocol is asked for")
         super().on_headers_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._worked = cycle
+        super()._start_asgi_task(cycle, app)
 
     def on_response_complete(self) -> None:
         """From here on the connection idles, unless another request came already."""
