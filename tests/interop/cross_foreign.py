@@ -106,8 +106,16 @@ class Wss4j:
     def sign(self, _profile: str, algorithm: Algorithm | None, world: World) -> bytes:
         """Without an algorithm by WSS4J's own choice."""
         identity = world.identities[algorithm.key if algorithm else "rsa"]
+        return self.sign_envelope(ENVELOPE, identity.pkcs8, identity.der, algorithm)
+
+    def sign_envelope(self, envelope: bytes, pkcs8: bytes, certificate: bytes, algorithm: Algorithm | None) -> bytes:
+        """Any envelope, its Body and a new Timestamp signed; key and certificate in DER."""
         methods = (algorithm.uri, algorithm.digest_uri) if algorithm else ("", "")
-        return self._server.ask("wss-sign", identity.pkcs8, identity.der, *methods, self._token, ENVELOPE)
+        return self._server.ask("wss-sign", pkcs8, certificate, *methods, self._token, envelope)
 
     def verify(self, _profile: str, algorithm: Algorithm, world: World, signed: bytes) -> None:
-        self._server.ask("wss-verify", world.identities[algorithm.key].der, world.authority.public_bytes(Encoding.DER), signed)
+        self.verify_envelope(signed, world.identities[algorithm.key].der, world.authority.public_bytes(Encoding.DER))
+
+    def verify_envelope(self, envelope: bytes, certificate: bytes, authority: bytes) -> None:
+        """Returns if Body and Timestamp are signed by the certificate that the authority vouches for (DER)."""
+        self._server.ask("wss-verify", certificate, authority, envelope)
