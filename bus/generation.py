@@ -48,15 +48,15 @@ def load(root: Path, environment: Mapping[str, str], clock: Clock, *, sleep: Cal
     """The site's files, all as they were at one moment, and a digest of which. Raises ConfigurationError."""
     for _ in range(_TRIES):
         seen = _look(root)
-        loaded = fault = None
         try:
             loaded = config.load(root, environment=environment, clock=clock)
-        except ConfigurationError as error:
-            fault = error
-        if seen == _look(root):
-            if loaded is None or fault is not None:
-                raise fault or ConfigurationError([])
-            return loaded, hashlib.sha256(repr(seen).encode()).hexdigest()
+        except ConfigurationError:
+            # A fault of a file that was half written is none.
+            if seen == _look(root):
+                raise
+        else:
+            if seen == _look(root):
+                return loaded, hashlib.sha256(repr(seen).encode()).hexdigest()
         sleep(_PAUSE)
     raise ConfigurationError([Fault(str(root), 0, 0, f"the site's files kept changing while they were read, {_TRIES} times")])
 
@@ -121,6 +121,7 @@ def _lives(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
+        # Another user's, which lives.
         return True
     return True
 

@@ -11,6 +11,7 @@ from bus.errors import Rejected
 from bus.evidence import Evidence
 from bus.receipt import Receipt, Status
 from bus.store import Store
+from bus.store.tables import is_held
 
 
 class Verdict(StrEnum):
@@ -53,5 +54,5 @@ def judge(store: Store, evidence: Evidence, xml: bytes) -> Reconciled:
     if not stories:
         archived = store.archived(receipt.message_id, receipt.digest)
         return Reconciled(Verdict.ARCHIVED if archived else Verdict.LOST, receipt)
-    held = [row["id"] for story in stories for row in story.deliveries if row["state"] == "READY" and row["due"].startswith("9999")]
+    held = [row["id"] for story in stories for row in story.deliveries if is_held(row["state"], row["due"])]
     return Reconciled(Verdict.FORGOTTEN, receipt, deliveries=tuple(held) if receipt.status is not Status.ACCEPTED else ())

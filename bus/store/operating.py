@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from bus.delivery import State
 from bus.receipt import Status
 from bus.store import debts, issuing
-from bus.store.tables import NEVER, Row, deliveries, stamp
+from bus.store.tables import Row, deliveries, is_held, stamp
 from bus.store.transaction import Transaction
 
 _CANCELLABLE = (State.READY, State.WAITING, State.DEAD)
@@ -24,7 +24,7 @@ def _named(tx: Transaction, ids: Sequence[str], states: Sequence[State]) -> Sequ
 
 def resend(tx: Transaction, ids: Sequence[str], by: str, reason: str, lifetime: timedelta) -> list[str]:
     """Dead deliveries, and those held since a restore, owe again for ``lifetime``. Attempts go on counting: the fence never goes back."""
-    rows = [row for row in _named(tx, ids, [State.DEAD, State.READY]) if row.state == State.DEAD or row.due == NEVER]
+    rows = [row for row in _named(tx, ids, [State.DEAD, State.READY]) if row.state == State.DEAD or is_held(row.state, row.due)]
     for row in rows:
         to = State.WAITING if row.owner else State.READY
         again = {"due": tx.at, "expires": stamp(tx.now + lifetime), "ended": "", "outcome": ""}

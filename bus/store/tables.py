@@ -258,6 +258,11 @@ tombstones = sa.Table(
 pruning = sa.Table("pruning", metadata, _text("message_id", primary_key=True))
 
 
+def is_held(state: str, due: str) -> bool:
+    """Whether a delivery in ``state`` is held since a backup was restored: only an operator's word makes it due."""
+    return state == "READY" and due == NEVER
+
+
 def columns(row: Row) -> Mapping[Any, Any]:
     """A row by column name."""
     return row._mapping  # noqa: SLF001 - SQLAlchemy's documented name for it

@@ -48,7 +48,8 @@ async def test_fault_18_after_a_restore_nothing_is_sent_again_unasked_and_receip
         await until(lambda: state(site, "to-agency")[:2] == ("READY", "4.4.1"))
         backup = tmp_path / "night.tar"
         done = await typed("backup", backup, "--site", site, "--json")
-        assert (done.code, done.json["bodies"]) == (0, 1), done.said
+        # The large letter, and the signed request that it came in.
+        assert (done.code, done.json["bodies"]) == (0, 2), done.said
         # What happens after the backup, and is lost with the disk.
         await neighbour.fetch("large")
         await neighbour.confirm("large")
