@@ -27,18 +27,21 @@ import uvloop
 
 from bus import config, generation, log, metrics, points, wakeup
 from bus.amqp import Broker
+from bus.checkpointing import Checkpointing
 from bus.config import Loaded
 from bus.endpoint import Door
 from bus.engine import Engine
-from bus.errors import ConfigurationError, Fault
+from bus.errors import ConfigurationError, Fault, language
 from bus.evidence import Evidence
 from bus.http import Application, ClientCertificateProtocol, present, tls_context
 from bus.ids import uuid7
 from bus.node import Node
+from bus.responders import Responders
 from bus.site import Site
 from bus.steady import Steady
 from bus.store import Store
 from bus.wakeup import Wakeup
+from bus.watch import IN_USE, Watch
 from bus.workers import supervise
 
 _log = structlog.get_logger()
@@ -166,6 +169,8 @@ class Daemon:
         self._teller = generation.Teller(root, chain)
         self._node = Node.read(environment)
         self._store = open_store(self._loaded.site, environment, chain, sole=True)
+        site = self._loaded.site
+        self._checkpointing = Checkpointing(self._store, open_evidence(site), site.organisation, utc_now, site.timestamps)
         self._engine = Engine(
             self._loaded.site,
             self._store,
@@ -176,7 +181,11 @@ class Daemon:
             on_nudge=self._tell_others,
             lease=self._node.lease,
             steady=Steady(utc_now, time.monotonic),
+            checkpointing=self._checkpointing,
         )
+        keyring = self._loaded.site.keyring
+        self._responders = Responders(root / "data" / "revocation", utc_now, keyring.statuses, keyring.authorities())
+        self._watch = Watch(keyring, utc_now)
         self._wakeup: Wakeup | None = None
         self._application = Application(self._doors(), self._health, self._ready, self._measure, self._warnings, scratch=root / "data")
         self._reloading: asyncio.Task[None] | None = None
@@ -195,6 +204,7 @@ class Daemon:
             _log.warning("site.warning", fault=str(fault))
         await self._engine.start()
         self._wakeup = self._listen_to_others()
+        watching = [asyncio.create_task(loop) for loop in (self._responders.run(), self._watch.run())]
         try:
             await server.serve(sockets=[listener])
         finally:
@@ -203,6 +213,9 @@ class Daemon:
             if self._reloading is not None:
                 await asyncio.wait([self._reloading])
             await self._engine.stop()
+            for task in watching:
+                task.cancel()
+            await asyncio.gather(*watching, return_exceptions=True)
             if self._wakeup is not None:
                 await self._wakeup.stop()
             self._store.close()
@@ -289,6 +302,9 @@ class Daemon:
             return
         points.reach("reload.loaded")
         self._loaded = loaded
+        self._responders.adopt(loaded.site.keyring.statuses)
+        self._watch.keyring = loaded.site.keyring
+        self._checkpointing.adopt(open_evidence(loaded.site), loaded.site.timestamps)
         await self._engine.replace_configuration(loaded.site, loaded.endpoints, loaded.routes)
         self._application.replace_doors(self._doors())
         if self._context is not None and loaded.tls != "none":
@@ -316,11 +332,14 @@ class Daemon:
         for entry in self._loaded.site.keyring.entries():
             if entry.kind == "own" and entry.not_after <= now:
                 unwell[entry.name] = f"the certificate expired at {entry.not_after.isoformat()}"
-        return unwell
+        for name, failure in (await self._watch.look_at_tokens()).items():
+            unwell[name] = failure.reason(language(self._environment))
+        return {**unwell, **self._checkpointing.unwell(language(self._environment))}
 
     def _warnings(self) -> Mapping[str, str]:
-        """What is not well and costs nothing but latency."""
-        return self._wakeup.unwell() if self._wakeup is not None else {}
+        """What is not well and costs latency, or messages of some partners."""
+        said = self._wakeup.unwell() if self._wakeup is not None else {}
+        return {**said, **self._responders.unwell(language(self._environment))}
 
     async def _measure(self) -> None:
         """Bring the gauges up to date."""
@@ -331,8 +350,13 @@ class Daemon:
         for gauge in gauges:
             metrics.BACKLOG.labels(gauge.target, gauge.state).set(gauge.count)
             metrics.OLDEST.labels(gauge.target, gauge.state).set(gauge.age)
+        # Several certificates lie under one name while they are rotated: the first to end is the one to know of.
+        ends: dict[str, datetime] = {}
         for entry in self._loaded.site.keyring.entries():
-            metrics.CERTIFICATE_DAYS.labels(entry.name).set((entry.not_after - utc_now()).total_seconds() / 86400)
+            if entry.kind in IN_USE:
+                ends[entry.name] = min(entry.not_after, ends.get(entry.name, entry.not_after))
+        for name, end in ends.items():
+            metrics.CERTIFICATE_DAYS.labels(name).set((end - utc_now()).total_seconds() / 86400)
 
 
 def _try_writing(directory: Path) -> None:

@@ -21,6 +21,8 @@ from importlib.resources import files
 from types import MappingProxyType
 
 LANGUAGES = ("vi", "en")
+#: Characters of one value in a text, and of a place. A stranger chooses what is quoted, and what is quoted is stored and sent.
+MOST_SAID = 4_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,12 @@ def text(key: str, language: str, **values: object) -> str:
     return template.format(**{name: said(value, language) for name, value in values.items()})
 
 
+def language(environment: Mapping[str, str]) -> str:
+    """The operator's language, from GOVBUS_LANG or the locale: "vi" or "en"."""
+    wish = environment.get("GOVBUS_LANG") or environment.get("LC_ALL") or environment.get("LANG") or "en"
+    return "vi" if wish.lower().startswith("vi") else "en"
+
+
 @dataclass(frozen=True, slots=True)
 class Phrase:
     """A value that is itself a catalogue text: said in the language of the sentence it stands in."""
@@ -69,7 +77,7 @@ def said(value: object, language: str) -> object:
         return value.words.get(language) or next(iter(value.words.values()), "")
     if isinstance(value, tuple):
         return "; ".join(str(said(part, language)) for part in value)
-    return value
+    return f"{value[:MOST_SAID]}…" if isinstance(value, str) and len(value) > MOST_SAID else value
 
 
 class BusError(Exception):
@@ -83,7 +91,7 @@ class BusError(Exception):
         if not entry.code.startswith(self.family):
             raise ValueError(f"catalogue key {key!r} has code {entry.code}, not one of family {self.family}")
         self.key = key
-        self.at = at
+        self.at = at[:MOST_SAID]
         self.values = values
         self.code = entry.code
         super().__init__(f"{entry.code} {self.reason('en')}")
@@ -119,17 +127,23 @@ class Deferred(BusError):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Fault:
-    """One mistake in a site's files; ``str()`` gives the one-line form ``file:line:column: text``."""
+    """One mistake in a site's files; ``str()`` gives the one-line form ``file:line:column: text``. ``vi``: the text in Vietnamese."""
 
     file: str
     line: int
     column: int
     text: str
     warning: bool = False
+    vi: str = ""
 
     def __str__(self) -> str:
+        return self.said("en")
+
+    def said(self, language: str) -> str:
+        """The one-line form in ``language``; in English where there is no other."""
+        words = self.vi if language == "vi" and self.vi else self.text
         suffix = " (warning)" if self.warning else ""
-        return f"{self.file}:{self.line}:{self.column}: {self.text}{suffix}"
+        return f"{self.file}:{self.line}:{self.column}: {words}{suffix}"
 
 
 class ConfigurationError(Exception):

@@ -1,27 +1,29 @@
-"""Keyring: what the site signs with, and whom it trusts, read once from ``certs/``.
+"""Keyring: what the site signs with, and whom it trusts, read once from ``certs/`` (``keyfiles.py`` says from which files).
 
-``certs/own/<key>.key``, ``.crt``     our keys (PKCS#8 PEM) with their certificates, leaf first; a ``.crt`` without a key is a retired
-                                      certificate of ours, kept so that old receipts still verify
-``certs/trust/<partner>/*.crt|pem``   a certificate with CA=true is an anchor: every leaf that it issued is that partner;
-                                      any other certificate is pinned: exactly it is that partner
-``certs/trust/<partner>/*.crl``       revocation lists (PEM or DER)
+``certs/trust/<partner>/``: a certificate with CA=true is an anchor, and every leaf on a path from it is that partner; an authority whose
+own issuer lies beside it is an intermediate; any other certificate is pinned: exactly it is that partner.
 
-``Keyring.load`` raises ConfigurationError with every bad file. ``identify`` raises Rejected (5.7.x), see ``trust.py``.
+``Keyring.load`` raises ConfigurationError with every bad file. ``identify`` raises Rejected (5.7.x), and Unsettled (4.7.5) where a
+certificate's status must be asked first; see ``trust.py`` and ``revocation.py``.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from bus import keyfiles
 from bus.errors import ConfigurationError, Fault, Rejected, suggestion
-from bus.methods import PrivateKey
-from bus.signer import Signer, SoftKey
-from bus.trust import Trust, check_dates, der, is_authority, issued, name_text, same_name, subject
+from bus.pkcs11 import TokenKey
+from bus.revocation import Answer, Statuses, key_of
+from bus.signer import Signer
+from bus.trust import Demands, Purpose, Trust, check_dates, der, name_text, same_name, subject
 
 #: Identified certificates remembered; one a partner's system is usual, so this is far above any real site.
 _REMEMBERED = 4096
@@ -29,7 +31,11 @@ _REMEMBERED = 4096
 
 @dataclass(frozen=True, slots=True)
 class KeyEntry:
-    """One line of ``govbus keys``. ``kind``: own, retired, anchor, pinned or crl; a CRL's ``not_after`` is its next update."""
+    """One line of ``govbus keys``.
+
+    ``kind``: own, retired, anchor, intermediate or pinned; crl for a list in the directory, crl-answer and ocsp-answer for what was asked.
+    ``not_after`` of the last three is when they run out.
+    """
 
     name: str
     kind: str
@@ -40,24 +46,58 @@ class KeyEntry:
     partner: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class RevocationData:
+    """Lists and OCSP responses (DER) that concern one partner's certificates, as they are held now."""
+
+    crls: tuple[bytes, ...]
+    ocsps: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A certificate that was identified, and how long that need not be done again."""
+
+    parsed: x509.Certificate
+    partner: str
+    hour: int
+    version: int
+    until: datetime
+
+
 @dataclass(frozen=True)
 class Keyring:
-    """Our keys by name, and each partner's trust. Built by ``load``; read-only but for its memory of certificates identified."""
+    """Our keys by name, and each partner's trust. Built by ``load``; read-only but for its memory of certificates identified.
+
+    ``tokens``: those of our keys that lie in a PKCS#11 token; ``statuses``: what is known of revocations, which others fill.
+    """
 
     signers: Mapping[str, Signer]
     retired: tuple[x509.Certificate, ...]
     trusts: Mapping[str, Trust]
-    _identified: dict[tuple[bytes, int], tuple[x509.Certificate, str]] = field(default_factory=dict, repr=False, compare=False)
+    tokens: tuple[TokenKey, ...] = ()
+    statuses: Statuses = field(default_factory=Statuses, repr=False, compare=False)
+    _identified: dict[tuple[bytes, Purpose, tuple[bytes, ...]], _Known] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def load(cls, certs: Path, trust: Mapping[str, str]) -> "Keyring":
-        """Read ``certs``; ``trust`` maps a partner's name to its directory below ``certs``. Directories that are missing are empty."""
+    def load(
+        cls,
+        certs: Path,
+        trust: Mapping[str, str],
+        demands: Mapping[str, Demands] | None = None,
+        passwords: Mapping[str, str] | None = None,
+    ) -> "Keyring":
+        """Read ``certs``; ``trust`` maps a partner's name to its directory below ``certs``. Directories that are missing are empty.
+
+        ``demands``: what partners' entries ask of their certificates; ``passwords``: of PKCS#12 files and tokens, by our key's name.
+        """
         faults: list[Fault] = []
-        signers, retired = _own(certs, faults)
-        trusts = {partner: _trust(certs / directory, partner, faults) for partner, directory in trust.items()}
+        own = keyfiles.own(certs, passwords or {}, faults)
+        asked = demands or {}
+        trusts = {name: keyfiles.trust(certs / place, name, asked.get(name, Demands()), faults) for name, place in trust.items()}
         if faults:
             raise ConfigurationError(faults)
-        return cls(signers, retired, trusts)
+        return cls(own.signers, own.retired, trusts, own.tokens)
 
     def signer(self, name: str) -> Signer:
         """Our key called ``own/<name>``; KeyError naming those there are."""
@@ -65,22 +105,35 @@ class Keyring:
             raise KeyError(f"no key {name!r}{suggestion(name, self.signers)}")
         return self.signers[name]
 
-    def identify(self, certificate: bytes, at: datetime) -> str:
-        """The partner whose certificate (DER) this is at ``at``. Raises Rejected; a good answer is remembered for the hour.
+    def identify(self, certificate: bytes, at: datetime, purpose: Purpose = Purpose.SIGNING, chain: Sequence[bytes] = ()) -> str:
+        """The partner whose certificate (DER) this is at ``at``, for ``purpose``. ``chain``: certificates (DER) that came with it.
 
-        A revocation list that runs out within the hour is therefore noticed up to an hour late; dates are checked every time.
+        Raises Rejected, Unsettled. A good answer is remembered for the hour, while no status changes: a list in a directory that runs out
+        within the hour is noticed up to an hour late; dates are checked every time.
         """
-        memory = (certificate, int(at.timestamp() // 3600))
-        if memory in self._identified:
-            parsed, partner = self._identified[memory]
-            check_dates(parsed, at)
-            return partner
+        hour, version = int(at.timestamp() // 3600), self.statuses.version
+        place = (certificate, purpose, tuple(chain))
+        known = self._identified.get(place)
+        if known is not None and (known.hour, known.version) == (hour, version) and at < known.until:
+            check_dates(known.parsed, at)
+            return known.partner
         parsed = _readable(certificate)
-        partner = self._identify(parsed, at)
+        partner, until = self._identify(parsed, at, purpose, [_readable(one) for one in chain])
         if len(self._identified) >= _REMEMBERED:
             self._identified.clear()
-        self._identified[memory] = (parsed, partner)
+        self._identified[place] = _Known(parsed, partner, hour, version, until)
         return partner
+
+    def revocation_data(self, partner: str) -> RevocationData:
+        """The lists in the partner's directory, and what its authorities answered."""
+        trust = self.trusts.get(partner, Trust(partner))
+        answers = self.statuses.answers(key_of(authority) for authority in trust.authorities)
+        lists = [crl.public_bytes(Encoding.DER) for crl in trust.crls] + [answer.octets for answer in answers if answer.kind == "crl"]
+        return RevocationData(tuple(dict.fromkeys(lists)), tuple(answer.octets for answer in answers if answer.kind == "ocsp"))
+
+    def authorities(self) -> tuple[x509.Certificate, ...]:
+        """Every anchor and intermediate of every partner."""
+        return tuple(dict.fromkeys(one for trust in self.trusts.values() for one in trust.authorities))
 
     def own(self, certificate: bytes) -> bool:
         """Whether this certificate (DER) is one of ours, in use or retired."""
@@ -89,7 +142,7 @@ class Keyring:
     def anchors(self, partner: str) -> tuple[bytes, ...]:
         """The partner's authorities and pinned certificates (DER), for a TLS context."""
         trust = self.trusts.get(partner, Trust(partner))
-        return tuple(der(certificate) for certificate in (*trust.anchors, *trust.pinned))
+        return tuple(der(certificate) for certificate in (*trust.authorities, *trust.pinned))
 
     def find(self, issuer: str, serial: int) -> tuple[bytes, ...]:
         """Certificates (DER) lying in a trust directory by issuer and serial number, for tokens that name no more than these."""
@@ -100,10 +153,10 @@ class Keyring:
         return tuple(der(one) for one in self._lying if _ski(one) == identifier)
 
     def entries(self) -> tuple[KeyEntry, ...]:
-        """Every certificate and revocation list, for ``govbus keys``."""
+        """Every certificate, revocation list and answer, for ``govbus keys``."""
         ours = [_entry(name, "own", signer.certificate) for name, signer in self.signers.items()]
         ours += [_entry("own", "retired", certificate) for certificate in self.retired]
-        return (*ours, *(entry for trust in self.trusts.values() for entry in _trust_entries(trust)))
+        return (*ours, *(entry for trust in self.trusts.values() for entry in _trust_entries(trust, self.statuses)))
 
     @cached_property
     def _ours(self) -> frozenset[bytes]:
@@ -112,26 +165,27 @@ class Keyring:
     @cached_property
     def _lying(self) -> tuple[x509.Certificate, ...]:
         """Authorities too: what ``openssl req -x509`` makes says that it is one, and signs for itself."""
-        return tuple(certificate for trust in self.trusts.values() for certificate in (*trust.pinned, *trust.anchors))
+        return tuple(certificate for trust in self.trusts.values() for certificate in (*trust.pinned, *trust.authorities))
 
-    def _identify(self, certificate: x509.Certificate, at: datetime) -> str:
+    def _identify(
+        self, certificate: x509.Certificate, at: datetime, purpose: Purpose, chain: Sequence[x509.Certificate]
+    ) -> tuple[str, datetime]:
         """Partners who pin the certificate go before those whose anchors would vouch for it; two of either kind are no answer."""
         pinning = [trust for trust in self.trusts.values() if trust.pins(certificate)]
         candidates = pinning or [trust for trust in self.trusts.values() if trust.anchors]
-        good, refusals = [], [Rejected("certificate-unknown", subject=subject(certificate))]
+        good: dict[str, datetime] = {}
+        refusals = [Rejected("certificate-unknown", subject=subject(certificate))]
         for trust in candidates:
             try:
-                trust.vouches(certificate, at)
+                good[trust.partner] = trust.vouches(certificate, at, self.statuses, purpose, chain)
             except Rejected as refusal:
                 refusals.append(refusal)
-            else:
-                good.append(trust.partner)
         if len(good) > 1:
             raise Rejected("certificate-ambiguous", subject=subject(certificate), partners=", ".join(good))
         if not good:
             # The refusal that knew most about the certificate: any but "unknown".
             raise max(refusals, key=lambda refusal: refusal.key != "certificate-unknown")
-        return good[0]
+        return next(iter(good.items()))
 
 
 def _readable(certificate: bytes) -> x509.Certificate:
@@ -141,70 +195,6 @@ def _readable(certificate: bytes) -> x509.Certificate:
     except ValueError:
         raise Rejected("certificate-unknown", subject="(not readable as X.509)") from None
     return parsed
-
-
-def _own(certs: Path, faults: list[Fault]) -> tuple[dict[str, Signer], tuple[x509.Certificate, ...]]:
-    directory = certs / "own"
-    signers: dict[str, Signer] = {}
-    for path in sorted(directory.glob("*.key")):
-        try:
-            signers[f"own/{path.stem}"] = _signer(path)
-        except (ValueError, TypeError, OSError) as error:
-            faults.append(_fault(path, error))
-    without_key = (path for path in sorted(directory.glob("*.crt")) if not path.with_suffix(".key").exists())
-    loose = [certificate for path in without_key for certificate in _certificates(path, faults)]
-    return signers, tuple(certificate for certificate in loose if not is_authority(certificate))
-
-
-def _signer(path: Path) -> Signer:
-    # The full RSA check takes 40 ms a key, at every start; the comparison with the certificate finds a damaged key as well.
-    key = serialization.load_pem_private_key(path.read_bytes(), None, unsafe_skip_rsa_key_validation=True)
-    if not isinstance(key, PrivateKey):
-        raise TypeError("the key is neither RSA, EC nor Ed25519")
-    chain = path.with_suffix(".crt")
-    if not chain.exists():
-        raise ValueError(f"its certificate {chain.name} does not exist")
-    return Signer(f"own/{path.stem}", SoftKey(key), x509.load_pem_x509_certificates(chain.read_bytes())[0])
-
-
-def _trust(directory: Path, partner: str, faults: list[Fault]) -> Trust:
-    files = sorted(path for suffix in ("*.crt", "*.pem") for path in directory.glob(suffix))
-    # A leaf's file may carry its chain: each certificate counts once.
-    certificates = dict.fromkeys(certificate for path in files for certificate in _certificates(path, faults))
-    anchors = tuple(certificate for certificate in certificates if is_authority(certificate))
-    pinned = tuple(certificate for certificate in certificates if not is_authority(certificate))
-    crls = tuple(crl for path in sorted(directory.glob("*.crl")) for crl in _crls(path, anchors, faults))
-    return Trust(partner, anchors, pinned, crls)
-
-
-def _certificates(path: Path, faults: list[Fault]) -> Iterable[x509.Certificate]:
-    try:
-        data = path.read_bytes()
-        found = x509.load_pem_x509_certificates(data) if b"-----BEGIN" in data else [x509.load_der_x509_certificate(data)]
-        for certificate in found:
-            _ = certificate.subject, certificate.issuer, certificate.extensions
-    except (ValueError, OSError) as error:
-        faults.append(_fault(path, error))
-        return []
-    return found
-
-
-def _crls(path: Path, anchors: tuple[x509.Certificate, ...], faults: list[Fault]) -> Iterable[x509.CertificateRevocationList]:
-    try:
-        data = path.read_bytes()
-        crl = x509.load_pem_x509_crl(data) if data.startswith(b"-----BEGIN") else x509.load_der_x509_crl(data)
-    except (ValueError, OSError) as error:
-        faults.append(_fault(path, error))
-        return []
-    named = [anchor for anchor in anchors if anchor.subject == crl.issuer]
-    if named and not any(issued(anchor, crl) for anchor in named):
-        faults.append(_fault(path, f"the revocation list does not bear the signature of its issuer {name_text(crl.issuer)}"))
-    return [crl]
-
-
-def _fault(path: Path, cause: Exception | str) -> Fault:
-    text = str(cause) or type(cause).__name__
-    return Fault(str(path), 1, 1, f"cannot be used: {text.splitlines()[0]}")
 
 
 def _ski(certificate: x509.Certificate) -> bytes:
@@ -220,10 +210,21 @@ def _entry(name: str, kind: str, certificate: x509.Certificate, partner: str = "
     return KeyEntry(name, kind, subject(certificate), start, end, certificate.fingerprint(hashes.SHA256()).hex(), partner)
 
 
-def _trust_entries(trust: Trust) -> Iterator[KeyEntry]:
-    for kind, certificates in (("anchor", trust.anchors), ("pinned", trust.pinned)):
-        yield from (_entry(f"trust/{trust.partner}", kind, certificate, trust.partner) for certificate in certificates)
+def _trust_entries(trust: Trust, statuses: Statuses) -> Iterator[KeyEntry]:
+    name = f"trust/{trust.partner}"
+    for kind, certificates in (("anchor", trust.anchors), ("intermediate", trust.intermediates), ("pinned", trust.pinned)):
+        yield from (_entry(name, kind, certificate, trust.partner) for certificate in certificates)
     for crl in trust.crls:
         end = crl.next_update_utc or crl.last_update_utc
         fingerprint = crl.fingerprint(hashes.SHA256()).hex()
-        yield KeyEntry(f"trust/{trust.partner}", "crl", name_text(crl.issuer), crl.last_update_utc, end, fingerprint, trust.partner)
+        yield KeyEntry(name, "crl", name_text(crl.issuer), crl.last_update_utc, end, fingerprint, trust.partner)
+    for authority in trust.authorities:
+        for answer in statuses.answers([key_of(authority)]):
+            yield _answer_entry(name, trust, authority, answer)
+
+
+def _answer_entry(name: str, trust: Trust, authority: x509.Certificate, answer: Answer) -> KeyEntry:
+    about = name_text(authority.subject) if answer.serial is None else f"{name_text(authority.subject)}, serial number {answer.serial:x}"
+    end = answer.until(trust.demands.revocation.fresh)
+    fingerprint = hashlib.sha256(answer.octets).hexdigest()
+    return KeyEntry(name, f"{answer.kind}-answer", about, answer.this_update, end, fingerprint, trust.partner)

@@ -19,6 +19,12 @@ ATTEMPT_SECONDS = Histogram(
 )
 BYTES_IN_FLIGHT = Gauge("govbus_door_bytes_in_flight", "Request bytes held in memory at the door.")
 CERTIFICATE_DAYS = Gauge("govbus_certificate_days_left", "Days until a certificate expires.", ["name"])
+REVOCATION_QUESTIONS = Counter("govbus_revocation_questions_total", "Questions to responders and lists.", ["partner", "kind", "outcome"])
+REVOCATION_DOWN = Gauge("govbus_revocation_unavailable", "1 while nobody answers about a partner's certificates.", ["partner"])
+REVOCATION_ACCEPTED = Counter("govbus_revocation_accepted_total", "Uses of certificates of unknown status, by when-unknown.", ["partner"])
+TOKEN_UP = Gauge("govbus_token_up", "Whether a key in a PKCS#11 token signs.", ["name"])
+
+TIMESTAMP_AGE = Gauge("govbus_timestamp_age_seconds", "Age of the last time-stamp on the journal; since the first start where there is none.")
 
 BROKER = Gauge("govbus_broker_connected", "Whether nudges between nodes can be heard and told; without them nodes poll.", ["side"])
 NUDGES = Counter("govbus_nudges_heard_total", "Nudges from other processes of this bus.")

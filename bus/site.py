@@ -9,6 +9,8 @@ from bus.keys import Keyring
 from bus.organisations import CodeBook
 from bus.schemas import Library
 from bus.signature.policy import DEFAULT, SignaturePolicy
+from bus.timestamps import Authority
+from bus.trust import Demands
 
 #: Returns the time now, aware, UTC. Injected everywhere, so that tests and the simulation own the clock.
 Clock = Callable[[], datetime]
@@ -19,13 +21,16 @@ class Partner:
     """An organisation that may connect; ``signatures``: which methods count in what it signs.
 
     ``codes``: all its organisation codes, the first being the one we write.
+
+    ``demands``: what its certificates must be beyond lying in its ``trust`` directory.
     """
 
     name: str
     codes: tuple[str, ...]
     trust: str = ""
     signatures: SignaturePolicy = field(default=DEFAULT, kw_only=True)
-    password: str = ""
+    password: str = field(default="", repr=False)
+    demands: Demands = field(default_factory=Demands)
 
     def speaks_for(self, organ: str) -> bool:
         """Whether ``organ`` is one of this partner's codes."""
@@ -46,6 +51,7 @@ class Site:
     organisations: CodeBook
     clock: Clock
     environment: Mapping[str, str]
+    timestamps: Authority | None = None
 
     def signatures(self, partner: str) -> SignaturePolicy:
         """Which methods count in the signatures of ``partner``."""

@@ -7,19 +7,21 @@ and answered as a SOAP fault with a reference; nothing is acknowledged that the 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from urllib.parse import parse_qs
 
 from adapters.soap import payloads
 from adapters.soap.contract import Contract
 from adapters.soap.options import Options
 from adapters.soap.payloads import Parameters
-from adapters.soap.security import Caller, Guard, carries_signature
+from adapters.soap.security import Caller, Guard, carries_password, carries_signature
 from bus import edxml, mime, soap, xop
-from bus.endpoint import Bus, Request, Response
+from bus.endpoint import Bus, Request, Response, SignedRequest
 from bus.errors import BusError, Deferred, Rejected
-from bus.message import CONTENT_TYPE, SENDER, SENDER_MESSAGE_ID, Message, bounded
+from bus.message import CONTENT_TYPE, CREDENTIAL, SENDER, SENDER_MESSAGE_ID, Message, bounded
 from bus.octets import Body, joined
 from bus.offload import offload
+from bus.revocation import settled
 from bus.signature import wss
 from bus.site import Site
 from bus.soap import Envelope, Version
@@ -35,11 +37,17 @@ _PART = "content@govbus"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request past the guard; ``size``: octets of its body."""
+    """One request past the guard; ``size``: octets of its body; ``signed``: itself, where it bears its sender's signature."""
 
     parameters: Parameters
-    partner: str
+    caller: Caller
     size: int
+    signed: SignedRequest | None = None
+
+    @property
+    def partner(self) -> str:
+        """Who called."""
+        return self.caller.partner
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +110,12 @@ class Door:
         caller: Caller | None = None
         try:
             envelope = await offload(len(request.body), _read, request)
-            caller = await offload(len(request.body), self._identified, envelope, request.peer_certificate)
+            identified = partial(offload, len(request.body), self._identified, envelope, request.peer_certificate)
+            caller = await settled(self._site.keyring.statuses, identified)
             parameters = payloads.parameters(envelope.payload, envelope.hollow)
             soap.check_action(envelope, payloads.action(parameters.operation), parameters.operation)
-            reply = await self._operations[parameters.operation](Call(parameters, caller.partner, len(request.body)))
+            signed = _signed(request, envelope, caller)
+            reply = await self._operations[parameters.operation](Call(parameters, caller, len(request.body), signed))
             by_mtom = bool(reply.content) and (envelope.optimised or _accepts_mtom(request))
             return await offload(len(reply.payload), self._answer, envelope, caller, parameters.operation, reply, by_mtom)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong, the caller gets a fault and the journal a line
@@ -119,7 +129,7 @@ class Door:
 
     async def _send_document(self, call: Call) -> Reply:
         message = await offload(call.size, _message, call)
-        answer = await self.bus.accept(self._name, message)
+        answer = await self.bus.accept(self._name, message, call.signed)
         # A receipt that was sealed now is canonical; one out of the store may be of an older version's making.
         return Reply(payloads.receipts_reply("SendDocument", [answer.xml]), canonical=not answer.duplicate)
 
@@ -187,6 +197,13 @@ def _read(request: Request) -> Envelope:
     return soap.read(request.body, request.headers.get("content-type", ""), request.headers.get("soapaction", ""))
 
 
+def _signed(request: Request, envelope: Envelope, caller: Caller) -> SignedRequest | None:
+    """The request as it proves its sender to others; one that holds a password as well is kept nowhere."""
+    if not caller.signs or carries_password(envelope):
+        return None
+    return SignedRequest(request.body, request.headers.get("content-type", ""))
+
+
 def _message(call: Call) -> Message:
     """The document of a SendDocument request: exactly the octets that were verified, in canonical form where they came inline."""
     elements = call.parameters.elements
@@ -198,7 +215,7 @@ def _message(call: Call) -> Message:
     else:
         tree = payloads.document_element(elements["Document"])
         message = Message("", {}, bounded(call.parameters.hollow.canonical(tree)))
-    headers = {**edxml.describe(tree), SENDER: call.partner, CONTENT_TYPE: "application/xml"}
+    headers = {**edxml.describe(tree), SENDER: call.partner, CONTENT_TYPE: "application/xml", CREDENTIAL: call.caller.credential}
     if "MessageId" in elements:
         headers[SENDER_MESSAGE_ID] = call.parameters.required("MessageId")
     return replace(message, headers=headers)

@@ -10,6 +10,7 @@ Standards: WS-Security 1.1, X.509 Token Profile 1.1, UsernameToken Profile 1.1; 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 
 import structlog
 
@@ -20,6 +21,7 @@ from bus.signature import username, wss
 from bus.signature.profile import DS, WSSE
 from bus.site import Site
 from bus.soap import Envelope
+from bus.trust import Purpose
 
 SECURITY_HEADER = f"{{{WSSE}}}Security"
 _SIGNATURE = f"{SECURITY_HEADER}/{{{DS}}}Signature"
@@ -31,10 +33,14 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The partner that sent a request; ``signs``: it proved so by a signature, and is answered with one; ``legacy``: as ``Proof`` says."""
+    """The partner that sent a request; ``signs``: it proved so by a signature, and is answered with one.
+
+    ``credential``: by what it was authenticated, for the message's header; ``legacy``: as ``Proof`` says.
+    """
 
     partner: str
     signs: bool
+    credential: str = ""
     legacy: str = ""
 
 
@@ -70,20 +76,29 @@ class Guard:
         if not any(checks <= carried for checks in self._alternatives):
             wanted = " / ".join(sorted("+".join(sorted(checks)) for checks in self._alternatives))
             raise Rejected("security-missing", check=wanted, at="/Envelope/Header/Security")
+        # A password last: its nonce is used up, and what comes before may have to be asked about and checked again.
         proofs = [self._checks[check](envelope, certificate) for check in CHECKS if check in carried]
+        envelope.attach()
         partners = {proof.partner for proof in proofs}
         legacy = max(proof.legacy for proof in proofs)
         if len(partners) != 1:
             raise Rejected("credentials-invalid", check="one partner in every credential")
-        return Caller(partners.pop(), signs="wss-x509" in carried, legacy=legacy)
+        # What TLS showed is nowhere in the request: its fingerprint is all that is left of it.
+        shown = {"mtls": f"mtls sha256:{sha256(certificate or b'').hexdigest()}"}
+        return Caller(partners.pop(), "wss-x509" in carried, ", ".join(shown.get(check, check) for check in sorted(carried)), legacy)
 
     def _by_signature(self, envelope: Envelope, _certificate: bytes | None) -> Proof:
-        if envelope.detached:
-            # The parts of SOAP with Attachments are outside the Body; MTOM's are inside, by their inlined form.
-            raise Rejected("signature-invalid", check="attachments covered (send them by MTOM)")
         keyring = self._site.keyring
-        now, policies = self._site.clock(), self._site.signatures
-        verified = wss.verify(envelope.root, self._policy, keyring.identify, now, known=keyring, hollow=envelope.hollow, policies=policies)
+        verified = wss.verify(
+            envelope.root,
+            self._policy,
+            keyring.identify,
+            self._site.clock(),
+            known=keyring,
+            hollow=envelope.hollow,
+            policies=self._site.signatures,
+            attachments=envelope.detached,
+        )
         note_legacy(verified.identity, verified.legacy)
         return Proof(verified.identity, verified.legacy)
 
@@ -91,11 +106,16 @@ class Guard:
         return Proof(username.verify(envelope.root, self._password, self._site.clock(), self._nonces, self._policy))
 
     def _by_tls(self, _envelope: Envelope, certificate: bytes | None) -> Proof:
-        return Proof(self._site.keyring.identify(certificate or b"", self._site.clock()))
+        return Proof(self._site.keyring.identify(certificate or b"", self._site.clock(), Purpose.TLS_CLIENT))
 
     def _password(self, name: str) -> str | None:
         partner = self._site.partners.get(name)
         return partner.password or None if partner else None
+
+
+def carries_password(envelope: Envelope) -> bool:
+    """Whether there is a UsernameToken: its password, or what a password can be guessed from, must be kept nowhere."""
+    return next(envelope.root.iter(f"{{{WSSE}}}UsernameToken"), None) is not None
 
 
 def note_legacy(partner: str, algorithm: str) -> None:

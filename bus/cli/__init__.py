@@ -33,7 +33,7 @@ def main() -> None:
         app()
     except ConfigurationError as error:
         for fault in error.faults:
-            print(fault, file=sys.stderr)
+            print(fault.said(screen.language()), file=sys.stderr)
         sys.exit(1)
     except BusError as error:
         print(f"{error.code} {error.reason(screen.language())}", file=sys.stderr)

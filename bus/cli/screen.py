@@ -10,8 +10,10 @@ from typing import Annotated, Any
 import orjson
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from bus import errors
 from bus.errors import text
 
 console = Console(highlight=False, soft_wrap=True)
@@ -26,9 +28,8 @@ def aware(moment: datetime) -> datetime:
 
 
 def language() -> str:
-    """The operator's language, from GOVBUS_LANG or the locale: "vi" or "en"."""
-    wish = os.environ.get("GOVBUS_LANG") or os.environ.get("LC_ALL") or os.environ.get("LANG") or "en"
-    return "vi" if wish.lower().startswith("vi") else "en"
+    """The operator's language: "vi" or "en"."""
+    return errors.language(os.environ)
 
 
 def say(key: str, **values: object) -> str:
@@ -42,12 +43,12 @@ def emit(data: object) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
-    """A table whose headings are catalogue keys ``column-<name>``."""
+    """A table whose headings are catalogue keys ``column-<name>``. A cell may hold a stranger's words: nothing in it is markup."""
     grid = Table(title=title or None, title_justify="left", header_style="bold")
     for column in columns:
         grid.add_column(say(f"column-{column}"), overflow="fold")
     for row in rows:
-        grid.add_row(*("" if cell is None else str(cell) for cell in row))
+        grid.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
     console.print(grid)
 
 

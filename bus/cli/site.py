@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from bus import config, daemon, log, scaffold
-from bus.cli.screen import JsonOption, SiteOption, console, emit, say, table
+from bus import config, daemon, log, responders, scaffold
+from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say, table
 from bus.config.components import Component
 
 
@@ -34,7 +34,7 @@ def check(site: SiteOption = Path(), json: JsonOption = False) -> None:
         emit([{"file": f.file, "line": f.line, "column": f.column, "text": f.text, "warning": f.warning} for f in faults])
     else:
         for fault in faults:
-            print(fault)
+            print(fault.said(language()))
         print(say("cli-check-faults", count=len(wrong)) if wrong else say("cli-check-good"))
     raise typer.Exit(1 if wrong else 0)
 
@@ -70,9 +70,12 @@ def demo(
 
 
 def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:
-    """List the site's keys and certificates with their expiry."""
+    """List the site's keys and certificates, the revocation lists and responses held, and when each ends."""
     loaded = config.load(site, environment=os.environ, clock=daemon.utc_now)
     now = daemon.utc_now()
+    keyring = loaded.site.keyring
+    for answer in responders.kept(site / "data" / "revocation", keyring.authorities(), now):
+        keyring.statuses.learn(answer)
     rows = [
         {
             "name": entry.name,
@@ -83,7 +86,7 @@ def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:
             "days": (entry.not_after - now).days,
             "fingerprint": entry.fingerprint,
         }
-        for entry in loaded.site.keyring.entries()
+        for entry in keyring.entries()
     ]
     if json:
         emit(rows)

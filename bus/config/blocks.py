@@ -4,11 +4,12 @@ The field descriptions are the documentation: they reach the JSON Schema that an
 """
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, WithJsonSchema
+from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, WithJsonSchema, field_validator
 
 from bus.options import Duration, Expression, LegacyName, MethodName, Model, OrganCode
+from bus.revocation import Check
 from bus.route import Entry
 from bus.signature.policy import USUAL
 from bus.xpath import XPath
@@ -29,11 +30,61 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str | dict) else value
 
 
+Oid = Annotated[str, Field(pattern=r"^[0-2](\.(0|[1-9]\d*))+$")]
 _ENTRY_SCHEMA = {
     "anyOf": [{"type": "string"}, {"type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": {"type": "string"}}]
 }
 EntryText = Annotated[Any, BeforeValidator(_entry), WithJsonSchema(_ENTRY_SCHEMA)]
 Entries = Annotated[list[EntryText], BeforeValidator(_listed), Field(min_length=1)]
+
+
+class KeyBlock(Model):
+    """What one of our keys needs to be used."""
+
+    password: SecretStr = Field(SecretStr(""), description="of its PKCS#12 file, or its token's PIN: env:NAME or file:PATH")
+
+
+class RevocationBlock(Model):
+    """How it is known that a partner's certificates are not revoked."""
+
+    check: Check = Field(
+        Check.DIRECTORY,
+        description="none; directory: the .crl files beside its certificates; crl, ocsp, or either: asked, and must be known",
+    )
+    when_unknown: Literal["refuse", "accept"] = Field("refuse", description="what happens to a message while nobody can be asked")
+    fresh: Duration = Field(
+        timedelta(hours=24), gt=timedelta(0), description="ask again after this; an answer without an end counts so long"
+    )
+    grace: Duration = Field(timedelta(hours=24), description="with when-unknown: accept: how long after the last answer ran out")
+    crl: list[str] = Field(default_factory=list, description="addresses of its lists, instead of those its certificates name")
+    ocsp: str = Field("", description="address of its responder, instead of the one its certificates name")
+
+    @field_validator("crl", "ocsp")
+    @classmethod
+    def _addresses(cls, value: list[str] | str) -> list[str] | str:
+        for address in [value] if isinstance(value, str) else value:
+            if address and not address.startswith(("http://", "https://")):
+                raise ValueError(f"{address!r} is not an http:// or https:// address")
+        return value
+
+
+class TimestampBlock(Model):
+    """Who time-stamps the journal's checkpoints (RFC 3161), and how old the last time-stamp may get."""
+
+    url: str = Field(pattern=r"^https?://", description="the authority's address: an URL, env:NAME or file:PATH")
+    trust: str = Field("trust/tsa", description="directory under certs/ with the authority's root, and what leads from it to the authority")
+    every: Duration = Field(timedelta(minutes=10), gt=timedelta(0), description="how often the newest checkpoint is time-stamped")
+    limit: Duration | None = Field(
+        None, description="when the last time-stamp is older, nothing is accepted until there is one; without it, everything is"
+    )
+    policy: Oid | None = Field(None, description="the authority's policy that is demanded (an OID); any, without")
+
+    @field_validator("limit")
+    @classmethod
+    def _longer(cls, value: timedelta | None, info: ValidationInfo) -> timedelta | None:
+        if value is not None and value <= info.data.get("every", value):
+            raise ValueError("must be longer than 'every', or a bus whose authority works would stop accepting")
+        return value
 
 
 class SiteBlock(Model):
@@ -44,6 +95,8 @@ class SiteBlock(Model):
     key: str = Field("own/bus", description="the key that signs receipts and replies: certs/<key>.key and .crt")
     tls: str = Field("own/tls", description="the key of the HTTPS door, or 'none': then a proxy in front does TLS")
     organisations: str = Field("organisations/v1/organisations.csv", description="the code book, under schemas/")
+    timestamps: TimestampBlock | None = Field(None, description="who time-stamps the journal; without one, nobody does")
+    keys: dict[str, KeyBlock] = Field(default_factory=dict, description="passwords of our keys (own/NAME) in PKCS#12 files and tokens")
 
 
 class PartnerBlock(Model):
@@ -56,6 +109,11 @@ class PartnerBlock(Model):
     )
     legacy: list[LegacyName] = Field(default_factory=list, description="outdated methods that count as well; each use is journalled")
     password: SecretStr = Field(SecretStr(""), description="its WS-Security UsernameToken password: env:NAME or file:PATH")
+    certificate_policies: list[Oid] = Field(default_factory=list, description="its certificates must be issued under one of these (OIDs)")
+    tls_certificates_sign: bool = Field(False, description="a certificate issued for TLS alone may sign its documents too")
+    revocation: RevocationBlock = Field(
+        RevocationBlock.model_validate({}), description="how it is known that its certificates are not revoked"
+    )
 
 
 class RetryBlock(Model):

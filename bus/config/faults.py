@@ -46,14 +46,14 @@ class Faults:
     def __bool__(self) -> bool:
         return any(not fault.warning for fault in self.found)
 
-    def add(self, path: Path, text: str, *, key: bool = False, warning: bool = False) -> None:
-        """Note ``text`` at the value of ``path``, or at its ``key``."""
+    def add(self, path: Path, text: str, *, key: bool = False, warning: bool = False, vi: str = "") -> None:
+        """Note ``text``, in Vietnamese ``vi``, at the value of ``path``, or at its ``key``."""
         if path in self._seen and not key:
             return
         if not warning:
             self._seen.add(path)
         mark = self._document.mark(path, key=key)
-        self.found.append(Fault(self._document.file, mark.line, mark.column, text, warning=warning))
+        self.found.append(Fault(self._document.file, mark.line, mark.column, text, warning=warning, vi=vi))
 
     def validated(self, model: type[M], data: Any, path: Path, context: Surroundings | None) -> M | None:
         """``data`` as ``model``, or None when faults were found."""

@@ -1,20 +1,21 @@
 """Who the site is and whom it trusts: partners, keys, code book; and whether its certificates still hold."""
 
 from collections.abc import Mapping
-from datetime import timedelta
 
-from bus.config.blocks import PartnerBlock, SiteBlock
+from bus import keyfiles
+from bus.config.blocks import PartnerBlock, SiteBlock, TimestampBlock
 from bus.config.marks import Path
 from bus.config.reading import Reading
-from bus.errors import ConfigurationError, suggestion
+from bus.errors import ConfigurationError, Fault, suggestion
 from bus.keys import KeyEntry, Keyring
 from bus.organisations import CodeBook
+from bus.revocation import Rules
 from bus.schemas import Library
 from bus.signature.policy import named
 from bus.site import Partner, Site
-
-#: A certificate that ends within this time is a warning.
-EXPIRY_WARNING = timedelta(days=30)
+from bus.timestamps import Authority
+from bus.trust import Demands
+from bus.watch import EXPIRY_WARNING, said_of_end
 
 
 def partners(reading: Reading) -> dict[str, Partner]:
@@ -35,8 +36,15 @@ def partners(reading: Reading) -> dict[str, Partner]:
             block.trust,
             block.password.get_secret_value(),
             signatures=named(block.signatures, block.legacy),
+            demands=_demands(block),
         )
     return found
+
+
+def _demands(block: PartnerBlock) -> Demands:
+    asked = block.revocation
+    rules = Rules(asked.check, asked.when_unknown == "accept", asked.fresh, asked.grace, tuple(asked.crl), asked.ocsp)
+    return Demands(frozenset(block.certificate_policies), block.tls_certificates_sign, rules)
 
 
 def _check_partner(reading: Reading, block: PartnerBlock, path: Path, owners: Mapping[str, str]) -> None:
@@ -53,28 +61,47 @@ def _check_partner(reading: Reading, block: PartnerBlock, path: Path, owners: Ma
 def site(reading: Reading, block: SiteBlock, declared: Mapping[str, Partner]) -> Site:
     """The site; with an empty keyring or code book where those cannot be read, which is then among the faults."""
     library = Library(reading.root / "schemas")
+    reading.demand_outside(block, ("site",))
     return Site(
         root=reading.root,
         organisation=block.organisation,
         name=block.name,
         key=block.key,
         partners=declared,
-        keyring=_keyring(reading, {name: partner.trust for name, partner in declared.items() if partner.trust}),
+        keyring=_keyring(reading, block, {name: partner for name, partner in declared.items() if partner.trust}),
         library=library,
         organisations=_code_book(reading, library, block.organisations),
         clock=reading.clock,
         environment=reading.environment,
+        timestamps=_timestamps(reading, getattr(block, "timestamps", None)),
     )
+
+
+def _timestamps(reading: Reading, block: TimestampBlock | None) -> Authority | None:
+    """The time-stamping authority, with what vouches for it."""
+    if block is None:
+        return None
+    path: Path = ("site", "timestamps", "trust")
+    faults: list[Fault] = []
+    trust = keyfiles.trust(reading.root / "certs" / block.trust, "tsa", Demands(), faults)
+    if faults:
+        reading.elsewhere(ConfigurationError(faults))
+    elif not trust.authorities:
+        reading.faults.add(path if "trust" in reading.data["site"]["timestamps"] else path[:2], f"certs/{block.trust} holds no authority; put the root of the time-stamping authority there")
+    return Authority(block.url, trust.authorities, block.every, block.limit, block.policy or "")
 
 
 def own_keys(reading: Reading) -> frozenset[str]:
     """Names of the keys that lie under certs/own, readable or not."""
-    return frozenset(f"own/{path.stem}" for path in (reading.root / "certs" / "own").glob("*.key"))
+    return keyfiles.names(reading.root / "certs")
 
 
-def _keyring(reading: Reading, trust: Mapping[str, str]) -> Keyring:
+def _keyring(reading: Reading, block: SiteBlock, partners: Mapping[str, Partner]) -> Keyring:
+    directories = {name: partner.trust for name, partner in partners.items()}
+    demands = {name: partner.demands for name, partner in partners.items()}
+    passwords = {name: key.password.get_secret_value() for name, key in block.keys.items()}
     try:
-        return Keyring.load(reading.root / "certs", trust)
+        return Keyring.load(reading.root / "certs", directories, demands, passwords)
     except ConfigurationError as error:
         reading.elsewhere(error)
         return Keyring({}, (), {})
@@ -96,6 +123,10 @@ def check_keys(reading: Reading, keyring: Keyring, block: SiteBlock) -> None:
     for option, name in (("key", block.key), ("tls", block.tls)):
         if name not in own and (option, name) != ("tls", "none"):
             reading.faults.add(("site", option), f"key {name!r} does not exist under certs/{suggestion(name, own)}")
+    for name in block.keys.keys() - own:
+        reading.faults.add(("site", "keys", name), f"key {name!r} does not exist under certs/{suggestion(name, own)}", key=True)
+    if block.tls in own and not (reading.root / "certs" / f"{block.tls}.key").exists():
+        reading.faults.add(("site", "tls"), f"the HTTPS door's key must be a PEM file: certs/{block.tls}.key and .crt")
     for entry in keyring.entries():
         path = _place(reading, entry, block)
         if path is not None:
@@ -104,7 +135,7 @@ def check_keys(reading: Reading, keyring: Keyring, block: SiteBlock) -> None:
 
 def _place(reading: Reading, entry: KeyEntry, block: SiteBlock) -> Path | None:
     """Where routes.yaml first speaks of a certificate; None for one that is not in use, and for a revocation list."""
-    if entry.kind in {"anchor", "pinned"}:
+    if entry.kind in {"anchor", "intermediate", "pinned"}:
         return ("partners", entry.partner, "trust")
     if entry.kind != "own":
         return None
@@ -114,10 +145,8 @@ def _place(reading: Reading, entry: KeyEntry, block: SiteBlock) -> Path | None:
 
 def _check_expiry(reading: Reading, entry: KeyEntry, path: Path) -> None:
     now = reading.clock()
-    what = f"key {entry.name!r}" if entry.kind == "own" else f"certificate {entry.subject!r} of {entry.partner!r}"
-    if entry.not_after <= now:
+    if entry.not_after - now < EXPIRY_WARNING:
+        said = said_of_end(entry, now)
         # A partner's is refused at the door (5.7.5); it must not keep the bus from starting for everybody else.
-        reading.faults.add(path, f"{what} expired on {entry.not_after:%Y-%m-%d}; replace it", warning=entry.kind != "own")
-    elif entry.not_after - now < EXPIRY_WARNING:
-        days = (entry.not_after - now).days
-        reading.faults.add(path, f"{what} expires {entry.not_after:%Y-%m-%d}, in {days} days", warning=True)
+        warning = entry.kind != "own" or entry.not_after > now
+        reading.faults.add(path, said["en"], warning=warning, vi=said["vi"])

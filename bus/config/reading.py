@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ class Reading:
         for fault in error.faults:
             path = Path(fault.file)
             name = path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else fault.file
-            self.faults.found.append(Fault(name, fault.line, fault.column, fault.text, fault.warning))
+            self.faults.found.append(replace(fault, file=name))
 
 
 def read(root: Path, environment: Mapping[str, str], clock: Clock) -> Reading:
@@ -66,7 +66,7 @@ def read(root: Path, environment: Mapping[str, str], clock: Clock) -> Reading:
     _check_top(document.data, faults)
     everything = outside.read(root, environment, faults.found)
     fetcher = outside.Outside(root, everything, faults)
-    filled = {key: fetcher.resolve(document.data[key], (key,)) for key in ("partners", "endpoints") if key in document.data}
+    filled = {key: fetcher.resolve(document.data[key], (key,)) for key in ("site", "partners", "endpoints") if key in document.data}
     return Reading(root, document, faults, {**document.data, **filled}, fetcher.fetched, everything, clock)
 
 

@@ -1,0 +1,267 @@
+"""Responders: asks authorities about certificates, keeps the answers, and asks again before they run out.
+
+Promise: only addresses are asked that stand in routes.yaml, or in a certificate whose path to one of our anchors was validated; no
+redirection is followed; answers are bounded in size and time, and count only when ``bus.ocsp`` and ``bus.revocation`` say so. Whoever
+needs a status waits for at most ``PATIENCE`` seconds; however many need it at once, it is asked for once.
+
+Answers lie in ``data/revocation`` as they came (DER), so that a restart knows what it knew, and the workers of a node ask once between
+them. They are verified again when they are read: the directory admits nobody.
+
+Standards: RFC 6960 appendix A.1 (OCSP over HTTP, POST); RFC 5280 section 4.2.1.13 (CRL over HTTP).
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import structlog
+from cryptography import x509
+
+from bus import log, metrics, ocsp
+from bus.errors import Phrase, text
+from bus.ocsp import Unanswered
+from bus.revocation import PAUSE, Answer, Failure, Link, Statuses, key_of, read_crl, read_ocsp
+from bus.site import Clock
+
+#: Longest wait of a request at the door, and of one question to an authority, in seconds.
+PATIENCE = 5.0
+_FETCH_SECONDS = 20.0
+#: Octets of an answer. The largest lists of public authorities have some 10 MB; a response some 2 kB.
+MOST_CRL = 16 << 20
+MOST_OCSP = 64 << 10
+#: Pause between two rounds of asking again, in seconds.
+_ROUND = 5.0
+#: Answers at once in one round.
+_AT_ONCE = 8
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Outage:
+    """A partner about whose certificates nobody answers."""
+
+    since: datetime
+    detail: str
+    accepts: bool
+
+
+class Responders:
+    """One process's questions. ``statuses`` is the present generation's; ``adopt`` takes the next one's."""
+
+    def __init__(self, directory: Path, clock: Clock, statuses: Statuses, authorities: Sequence[x509.Certificate]) -> None:
+        """What lies in ``directory`` is read now, as far as ``authorities`` said it."""
+        self._directory = directory
+        self._clock = clock
+        self._asking: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._outages: dict[str, _Outage] = {}
+        self._session: aiohttp.ClientSession | None = None
+        self._statuses = statuses
+        self._attach()
+        for answer in kept(directory, authorities, clock()):
+            statuses.learn(answer)
+
+    def adopt(self, statuses: Statuses) -> None:
+        """Another generation: it knows what the one before knew."""
+        statuses.take_over(self._statuses)
+        self._statuses = statuses
+        self._attach()
+
+    def unwell(self, language: str) -> Mapping[str, str]:
+        """What an operator should know, by partner."""
+        return {
+            f"revocation {partner}": text("revocation-unavailable", language, **_said(partner, out))
+            for partner, out in self._outages.items()
+        }
+
+    async def run(self) -> None:
+        """Ask again in time, for ever."""
+        try:
+            while True:
+                await asyncio.sleep(_ROUND)
+                try:
+                    await self._round()
+                except Exception:  # noqa: BLE001 - the rounds never end: an answer that nobody foresaw costs one of them
+                    _log.exception(log.UNEXPECTED)
+        finally:
+            for task in self._asking.values():
+                task.cancel()
+            if self._session is not None:
+                await self._session.close()
+
+    async def ask(self, link: Link) -> None:
+        """Ask about ``link`` now, or join those who do; returns after ``PATIENCE`` at the latest, with or without an answer."""
+        task = self._asking.get(link.key)
+        if task is None and self._is_resting(link):
+            return
+        if task is None:
+            task = self._asking[link.key] = asyncio.create_task(self._ask(link))
+            task.add_done_callback(lambda _: self._asking.pop(link.key, None))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.shield(task)
+            return
+        self._failed(link, f"no answer in {PATIENCE:.0f} s")
+
+    def _attach(self) -> None:
+        self._statuses.ask = self.ask
+        self._statuses.accepted = self._accepted
+
+    async def _round(self) -> None:
+        now = self._clock()
+        due = [link for link in self._statuses.wanted.values() if self._is_due(link, now)]
+        for first in range(0, len(due), _AT_ONCE):
+            await asyncio.gather(*(self.ask(link) for link in due[first : first + _AT_ONCE]))
+
+    def _is_resting(self, link: Link) -> bool:
+        """A responder that is down is not asked at every request."""
+        failure = self._statuses.failure(link)
+        return failure is not None and self._clock() - failure.at <= PAUSE
+
+    def _is_due(self, link: Link, now: datetime) -> bool:
+        answer = self._statuses.newest(link)
+        return answer is None or answer.due(link.rules.fresh) <= now
+
+    # --- one question -----------------------------------------------------------------------------------------------
+
+    async def _ask(self, link: Link) -> None:
+        """Every kind of answer that the partner's rules admit, in their order, until one is there."""
+        reasons = []
+        doubtful = False
+        for kind in link.rules.check.kinds:
+            addresses = link.addresses(kind)
+            if not addresses:
+                reasons.append(f"{kind}: no address is configured, and the certificate names none")
+            for address in addresses:
+                try:
+                    answer = await self._fetch(link, kind, address)
+                except Unanswered as why:
+                    reasons.append(f"{address}: {why}")
+                    doubtful = doubtful or why.doubtful
+                    metrics.REVOCATION_QUESTIONS.labels(link.partner, kind, "none").inc()
+                    continue
+                self._learned(link, answer)
+                return
+        self._failed(link, "; ".join(reasons), doubtful=doubtful)
+
+    async def _fetch(self, link: Link, kind: str, address: str) -> Answer:
+        certificate, issuer = link.certificate, link.issuer
+        if kind == "crl":
+            octets = await self._exchanged(address, None, MOST_CRL)
+            return await asyncio.to_thread(read_crl, octets, certificate, issuer, self._clock())
+        nonce = secrets.token_bytes(ocsp.NONCE_OCTETS)
+        octets = await self._exchanged(address, ocsp.request(certificate, issuer, nonce), MOST_OCSP)
+        return read_ocsp(octets, certificate.serial_number, issuer, self._clock(), nonce)
+
+    async def _exchanged(self, address: str, question: bytes | None, most: int) -> bytes:
+        """The answer's octets: a POST for a question, otherwise a GET. Raises Unanswered."""
+        if not address.startswith(("http://", "https://")):
+            raise Unanswered("neither http:// nor https://")
+        if self._session is None:
+            # No compression: a bound on what comes in must be a bound on what is held.
+            self._session = aiohttp.ClientSession(auto_decompress=False, headers={"Accept-Encoding": "identity"})
+        headers = {"Content-Type": "application/ocsp-request"} if question is not None else {}
+        timeout = aiohttp.ClientTimeout(total=_FETCH_SECONDS, sock_connect=PATIENCE)
+        method = "GET" if question is None else "POST"
+        try:
+            async with self._session.request(
+                method, address, data=question, headers=headers, timeout=timeout, allow_redirects=False
+            ) as response:
+                if response.status != 200:  # noqa: PLR2004 - HTTP's OK
+                    raise Unanswered(f"HTTP status {response.status}")
+                return await _bounded(response.content, most)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            raise Unanswered(f"{type(error).__name__} {error}".strip()) from None
+
+    def _learned(self, link: Link, answer: Answer) -> None:
+        metrics.REVOCATION_QUESTIONS.labels(link.partner, answer.kind, "answered").inc()
+        self._statuses.learn(answer)
+        self._keep(answer)
+        if self._is_over(link.partner) and self._outages.pop(link.partner, None) is not None:
+            metrics.REVOCATION_DOWN.labels(link.partner).set(0)
+            _log.info(log.REVOCATION_BACK, partner=link.partner)
+
+    def _is_over(self, partner: str) -> bool:
+        """Whether no certificate of the partner waits for an answer any more."""
+        return all(self._statuses.failure(link) is None for link in self._statuses.wanted.values() if link.partner == partner)
+
+    def _failed(self, link: Link, detail: str, *, doubtful: bool = False) -> None:
+        now = self._clock()
+        self._statuses.failed(link, Failure(now, detail, doubtful))
+        outage = self._outages.get(link.partner)
+        if outage is None:
+            outage = self._outages[link.partner] = _Outage(now, detail, link.rules.accept_unknown)
+            metrics.REVOCATION_DOWN.labels(link.partner).set(1)
+            said = _said(link.partner, outage)
+            _log.error(
+                log.REVOCATION_DOWN,
+                partner=link.partner,
+                en=text("revocation-unavailable", "en", **said),
+                vi=text("revocation-unavailable", "vi", **said),
+            )
+        outage.detail = detail
+
+    def _accepted(self, link: Link) -> None:
+        """A certificate passes in its grace: nobody must have to guess later which ones did."""
+        failure = self._statuses.failure(link)
+        said = {"subject": link.certificate.subject.rfc4514_string(), "partner": link.partner, "detail": failure.detail if failure else ""}
+        metrics.REVOCATION_ACCEPTED.labels(link.partner).inc()
+        _log.warning(
+            log.REVOCATION_ACCEPTED,
+            partner=link.partner,
+            serial=f"{link.certificate.serial_number:x}",
+            en=text("revocation-accepted", "en", **said),
+            vi=text("revocation-accepted", "vi", **said),
+        )
+
+    # --- what lies in data/revocation -------------------------------------------------------------------------------
+
+    def _keep(self, answer: Answer) -> None:
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o750)
+            beside = self._directory / f".{os.getpid()}"
+            beside.write_bytes(answer.octets)
+            beside.replace(self._directory / _file_name(answer))
+        except OSError:
+            # A full disk costs a question after the next start, and nothing now.
+            return
+
+
+def kept(directory: Path, authorities: Sequence[x509.Certificate], now: datetime) -> Iterator[Answer]:
+    """The answers that lie in ``directory`` and still count, verified; what is no answer of these authorities is passed over."""
+    known = {key_of(authority): authority for authority in authorities}
+    for path in sorted(directory.glob("*.der")):
+        issuer, _, serial = path.stem.partition("-")
+        if issuer not in known:
+            continue
+        with contextlib.suppress(Unanswered, OSError, ValueError):
+            octets, got = path.read_bytes(), datetime.fromtimestamp(path.stat().st_mtime, UTC)
+            answer = read_ocsp(octets, int(serial, 16), known[issuer], now) if serial else read_crl(octets, None, known[issuer], now)
+            yield answer.gotten(min(got, now))
+
+
+def _file_name(answer: Answer) -> str:
+    """``<issuer>-<serial>.der`` for a response, ``<issuer>.der`` for a list; a shard has a name that is not read back."""
+    if answer.kind == "crl":
+        return f"{answer.issuer}.der" if answer.serial is None else f"{answer.issuer}.{answer.serial:x}.crl"
+    return f"{answer.issuer}-{answer.serial:x}.der"
+
+
+async def _bounded(stream: aiohttp.StreamReader, most: int) -> bytes:
+    octets = bytearray()
+    async for chunk in stream.iter_any():
+        octets += chunk
+        if len(octets) > most:
+            raise Unanswered(f"the answer is longer than {most} octets")
+    return bytes(octets)
+
+
+def _said(partner: str, outage: _Outage) -> dict[str, object]:
+    effect = Phrase("revocation-will-accept" if outage.accepts else "revocation-will-refuse", {})
+    return {"partner": partner, "since": f"{outage.since:%Y-%m-%d %H:%M:%S} UTC", "detail": outage.detail, "effect": effect}
