@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything happens in .venv and in throw-away directories.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test crash lint bench simulate lock clean
+.PHONY: demo test crash fuzz lint bench simulate lock clean
 
 .venv/installed: requirements.lock setup.cfg setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "govbus needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
@@ -18,6 +18,10 @@ test: .venv/installed  ## every test
 
 crash: .venv/installed  ## KILLS kills over every named point, on SQLite and PostgreSQL, and what came of them
 	PYTHONPATH=.:tests:tests/crash $(BIN)/python tests/crash/crash_suite.py --kills $(or $(KILLS),500)
+
+fuzz: .venv/installed  ## MINUTES of coverage-guided fuzzing; SEED=n repeats a run, ONLY=wss,xades for some targets
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris==3.0.0
+	$(BIN)/python tests/fuzz/fuzz_run.py --minutes $(or $(MINUTES),10) $(if $(SEED),--seed $(SEED)) $(if $(ONLY),--only $(ONLY))
 
 lint: .venv/installed
 	$(BIN)/ruff check .

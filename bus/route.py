@@ -186,13 +186,18 @@ def _reduced(view: etree._Element, receivers: Sequence[Receiver]) -> etree._Elem
     codes = frozenset[str]().union(*(receiver.codes for receiver in receivers))
     if not codes or codes.issuperset(_text(organ) for organ in view.iterfind(f"{where}/OrganId")):
         return view
-    alone = copy.deepcopy(view)
+    # Child by child: for each of some hundred receivers the whole would be copied otherwise.
+    alone = etree.Element(view.tag)
+    alone.attrib.update(view.attrib)
+    alone.text = view.text
+    for child in view:
+        if child.tag == where and all(_text(organ) not in codes for organ in child.iterchildren("OrganId")):
+            continue
+        alone.append(copy.deepcopy(child))
     for element in alone.findall(where):
         for organ in element.findall("OrganId"):
             if _text(organ) not in codes:
                 element.remove(organ)
-        if element.find("OrganId") is None:
-            alone.remove(element)
     return alone
 
 

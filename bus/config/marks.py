@@ -17,6 +17,8 @@ from bus.errors import ConfigurationError, Fault
 #: Where a value stands in the document: mapping keys and list positions from the top.
 Path = tuple[str | int, ...]
 
+#: A site needs ten.
+MOST_DEPTH = 100
 _NULL = "tag:yaml.org,2002:null"
 _STANDARD = "tag:yaml.org,2002:"
 
@@ -57,15 +59,30 @@ def read(text: str, file: str) -> Document:
     """The document in ``text``; ``file`` is its name in faults."""
     document = Document(file)
     try:
+        _bound_depth(text, file)
         node = yaml.compose(text, Loader=yaml.CSafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = _mark(error.problem_mark) if error.problem_mark else Mark(1, 1)
         raise ConfigurationError([Fault(file, mark.line, mark.column, f"not YAML: {error.problem or error}")]) from None
     except yaml.YAMLError as error:
-        raise ConfigurationError([Fault(file, 1, 1, f"not YAML: {error}")]) from None
+        # A ReaderError has two lines.
+        raise ConfigurationError([Fault(file, 1, 1, f"not YAML: {' '.join(str(error).split())}")]) from None
     if node is not None:
         document.data = _Builder(document).build(node, ())
     return document
+
+
+def _bound_depth(text: str, file: str) -> None:
+    """Refuse what is nested so deeply that composing it, which libyaml does by recursion, would end the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MOST_DEPTH:
+                mark = _mark(event.start_mark)
+                raise ConfigurationError([Fault(file, mark.line, mark.column, f"nested more than {MOST_DEPTH} deep")])
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 class _Builder:

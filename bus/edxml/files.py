@@ -11,6 +11,7 @@ import io
 import uuid
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pybase64
@@ -18,9 +19,9 @@ from lxml import etree
 
 from bus.edxml.frame import child, children, frame, text
 from bus.edxml.model import Attachment, Document
-from bus.errors import Rejected
+from bus.errors import Phrase, Rejected
 from bus.hollow import Hollow
-from bus.octets import decoded
+from bus.octets import collected, decoded
 
 #: Largest file that is unpacked: three client systems of the exchange stop at 50 MB a message (notes 1.6); we leave some room.
 MOST_UNPACKED = 64 * 1024 * 1024
@@ -36,6 +37,8 @@ _PACKAGES = frozenset({"zip", "docx", "xlsx", "pptx", "odt", "ods", "odp", "jar"
 _OFFICE = frozenset({"docx", "xlsx", "pptx"})
 _CONTENT_TYPES = "[Content_Types].xml"
 _ZIP_MARK = b"PK\x03\x04"
+#: Faults reported at once, and characters of a name in one: an answer has to stay small.
+_MOST_FAULTS, _MOST_NAME = 20, 80
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 
 _MEDIA_TYPES = {
@@ -73,6 +76,17 @@ def media_type(name: str) -> str:
 def attachments(source: Document | etree._Element) -> tuple[Attachment, ...]:
     """The files of a document, decoded and unpacked; of a status, none."""
     return source.attachments if isinstance(source, Document) else read_attachments(source)[0]
+
+
+def each_attachment(tree: etree._Element, hollow: Hollow | None = None) -> Iterator[Attachment]:
+    """The same one after the other, so that only one need be held at a time. ``hollow``: what was cut out of the tree."""
+    parts = frame(tree)
+    elements = list(children(parts.attachments, "Attachment"))
+    references = [_Entry.of(reference) for reference in children(parts.manifest, "Reference")]
+    entries = [_Entry.of(element) for element in elements]
+    pairs = _pair(entries, references)
+    for number, (element, entry) in enumerate(zip(elements, entries, strict=True)):
+        yield _file(number, element, entry, references[pairs[number]] if number in pairs else None, hollow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +157,13 @@ def _same_name(entry: _Entry, _number: int, reference: _Entry, _index: int) -> b
     return bool(entry.name) and entry.name == reference.name
 
 
-def _file(number: int, element: etree._Element, entry: _Entry, reference: _Entry | None) -> Attachment:
+def _file(number: int, element: etree._Element, entry: _Entry, reference: _Entry | None, hollow: Hollow | None = None) -> Attachment:
     other = reference or _Entry("", "", "", "")
     name = entry.name or other.name or f"attachment-{number + 1}"
     content_id = entry.content_id or other.content_id
     data, error = b"", ""
     try:
-        data = unpack(name, _decoded(element))
+        data = unpack(name, _whole(element, hollow) if hollow else _decoded(element))
     except ValueError as problem:
         error = str(problem)
     return Attachment(name, data, content_id, entry.description or other.description, entry.label or other.label, error)
@@ -178,6 +192,16 @@ def _check_base64(element: etree._Element, hollow: Hollow | None) -> None:
     try:
         for _portion in decoded(hollow.text(content)):
             pass
+    except ValueError:
+        raise _not_base64() from None
+
+
+def _whole(element: etree._Element, hollow: Hollow) -> bytes:
+    content = child(element, "ContentTransferEncoded")
+    if content is None:
+        raise ValueError("ContentTransferEncoded is missing")
+    try:
+        return collected(decoded(hollow.text(content)))
     except ValueError:
         raise _not_base64() from None
 
@@ -250,7 +274,8 @@ def check_files(tree: etree._Element, schema: str = "edXML", hollow: Hollow | No
         except ValueError as error:
             problem = str(error)
         if problem:
-            faults.append(f"{path} '{name}' (line {element.sourceline}): {problem}")
+            faults.append(f"{path} '{name[:_MOST_NAME]}' (line {element.sourceline}): {problem}")
             where = where or path
     if faults:
-        raise Rejected("schema-invalid", schema=schema, errors="; ".join(faults), at=where)
+        more = (Phrase("xsd-more", {"count": len(faults) - _MOST_FAULTS}),) if len(faults) > _MOST_FAULTS else ()
+        raise Rejected("schema-invalid", schema=schema, errors=(*faults[:_MOST_FAULTS], *more), at=where)

@@ -10,6 +10,7 @@ Raises Rejected ``edxml-invalid``, with what is wrong and where.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import islice
 
 from lxml import etree
 
@@ -18,6 +19,10 @@ from bus.errors import Rejected
 #: The one namespace of the standard, bound by writers twice: as default and as ``edXML:``.
 NAMESPACE = "http://www.mic.gov.vn/TBT/QCVN_102_2016"
 _QUALIFIED = f"{{{NAMESPACE}}}"
+#: Files of one document, attached or named. The largest seen in the field carried 40; whoever pairs the two compares each with each.
+MOST_FILES = 1_000
+#: Receivers of one document: ministries, provinces and their units come to some hundreds. A router is asked once for each.
+MOST_RECEIVERS = 500
 
 #: Spellings met in the field -> the standard's own (whose ``Bussiness`` is no slip of ours).
 SPELLINGS = {
@@ -88,14 +93,20 @@ def frame(tree: etree._Element) -> Frame:
     header = _only(envelope, "edXMLHeader", "edXMLEnvelope")
     message_header = _only(header, "MessageHeader", "edXMLHeader")
     _refuse_two_senders(message_header)
+    receivers = (code for to in children(message_header, "To") for code in children(to, "OrganId"))
+    _refuse_too_many(receivers, MOST_RECEIVERS, "receivers")
+    manifest = child(child(envelope, "edXMLBody"), "edXMLManifest")
+    attachments = next((found for parent in (tree, envelope) for found in children(parent, "AttachmentEncoded")), None)
+    _refuse_too_many(children(attachments, "Attachment"), MOST_FILES, "Attachment elements")
+    _refuse_too_many(children(manifest, "Reference"), MOST_FILES, "Reference elements")
     return Frame(
         root=tree,
         envelope=envelope,
         header=header,
         message_header=message_header,
         trace_list=child(header, "TraceHeaderList"),
-        manifest=child(child(envelope, "edXMLBody"), "edXMLManifest"),
-        attachments=next((found for parent in (tree, envelope) for found in children(parent, "AttachmentEncoded")), None),
+        manifest=manifest,
+        attachments=attachments,
         is_status=_is_status(message_header),
     )
 
@@ -126,6 +137,11 @@ def _refuse_two_senders(message_header: etree._Element) -> None:
     codes = [code for sender in senders for code in children(sender, "OrganId")]
     if len(senders) > 1 or len(codes) > 1:
         raise _invalid(f"MessageHeader names {max(len(senders), len(codes))} senders, it must name one", senders)
+
+
+def _refuse_too_many(elements: Iterator[etree._Element], most: int, name: str) -> None:
+    if next(islice(elements, most, None), None) is not None:
+        raise _invalid(f"there are more than {most} {name}")
 
 
 def _is_status(message_header: etree._Element) -> bool:
