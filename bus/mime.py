@@ -60,10 +60,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Related:
-    """A multipart/related package: the root part, and every other part's octets by Content-ID."""
+    """A multipart/related package: the root part, and every other part's octets, and its media type, by Content-ID."""
 
     root: Part
     parts: Mapping[str, memoryview]
+    media: Mapping[str, MediaType]
 
 
 def media_type(value: str) -> MediaType:
@@ -95,7 +96,7 @@ def related(media: MediaType, body: bytes) -> Related:
         if part.content_id in parts or part.content_id == root.content_id:
             raise _invalid(f"two parts have the Content-ID <{part.content_id}>")
         parts[part.content_id] = part.data
-    return Related(root, parts)
+    return Related(root, parts, {part.content_id: part.media for part in cut})
 
 
 def package(root: Body, root_type: str, start_info: str, parts: Mapping[str, Body]) -> tuple[str, Body]:

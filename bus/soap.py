@@ -1,7 +1,8 @@
 """SOAP 1.1 and 1.2: envelopes and faults, read from parsed trees and written as byte templates; and the WS-Addressing of a reply.
 
 Promise: what ``read`` returns has exactly one Body with exactly one element in it, in a version that agrees with its media type, with
-everything that travelled beside it brought into the tree (``xop``). It parses once and never writes a tree back.
+everything that travelled beside it brought into the tree (``xop``), or, by SOAP with Attachments, waiting for ``attach``. It parses once
+and never writes a tree back.
 
 Raises Rejected: ``soap-invalid``, ``soap-version``, ``soap-not-understood``, ``mime-invalid``, and what ``xmlio.parse`` raises.
 ``raise_fault`` turns a partner's fault into Rejected ``partner-refused`` or Deferred ``partner-postponed``.
@@ -10,7 +11,7 @@ Standards: SOAP 1.1 (W3C note, 4 and 6), SOAP 1.2 part 1 (5) and part 2 (7), WS-
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
@@ -19,6 +20,7 @@ from lxml import etree
 from bus import mime, xmlio, xop
 from bus.errors import BusError, Deferred, Quoted, Rejected
 from bus.hollow import Hollow
+from bus.mime import Part
 from bus.octets import SMALL, Body, around
 
 FAULT_NAMESPACE = "urn:govbus:fault:v1"
@@ -78,7 +80,8 @@ class Envelope:
     ``actions``    every action that the transport, the media type or WS-Addressing named
     ``addressed``  whether it had WS-Addressing headers; ``message_id`` is then its wsa:MessageID, or ""
     ``optimised``  whether it came as an XOP package, so that its sender reads one too
-    ``detached``   whether parts came in by SOAP with Attachments: no signature over the envelope covers those
+    ``detached``   parts that came in by SOAP with Attachments, by Content-ID: a signature must cover each by itself
+    ``places``     the elements that refer to them, in whose place ``attach`` puts them
     ``hollow``     what of large files stands elsewhere than in the tree
     """
 
@@ -91,8 +94,14 @@ class Envelope:
     addressed: bool
     message_id: str
     optimised: bool
-    detached: bool
+    detached: Mapping[str, Part]
+    places: Mapping[str, etree._Element]
     hollow: Hollow
+
+    def attach(self) -> None:
+        """Bring the ``detached`` parts into the tree. It changes what a signature covers, so that is verified before."""
+        for name, element in self.places.items():
+            xop.attach(element, self.detached[name].data, self.hollow)
 
 
 def read(data: bytes, content_type: str, soap_action: str = "") -> Envelope:
@@ -100,11 +109,12 @@ def read(data: bytes, content_type: str, soap_action: str = "") -> Envelope:
     media = mime.media_type(content_type)
     actions = [soap_action.strip().strip('"'), media.parameter("action")]
     parts: dict[str, memoryview] = {}
+    types: Mapping[str, mime.MediaType] = {}
     hollow = Hollow()
     optimised = False
     if media.name == "multipart/related":
         package = mime.related(media, data)
-        parts, data, media = dict(package.parts), bytes(package.root.data), package.root.media
+        parts, types, data, media = dict(package.parts), package.media, bytes(package.root.data), package.root.media
         actions.append(media.parameter("action"))
         optimised = media.name == _XOP
     expected = _version_of(media)
@@ -112,12 +122,13 @@ def read(data: bytes, content_type: str, soap_action: str = "") -> Envelope:
     version = _checked_version(root, expected)
     header, body = _sections(root, version)
     payload = _only_child(body)
-    detached = xop.inline(root, payload, parts, hollow)
+    places = xop.inline(root, payload, parts, hollow)
+    detached = {name: Part(types[name], name, parts[name]) for name in places}
     addressing = _addressing(header)
     actions.append(addressing.get("Action", ""))
     named = tuple(action for action in actions if action)
     message_id = addressing.get("MessageID", "")
-    return Envelope(version, root, header, body, payload, named, bool(addressing), message_id, optimised, detached, hollow)
+    return Envelope(version, root, header, body, payload, named, bool(addressing), message_id, optimised, detached, places, hollow)
 
 
 def guess_version(content_type: str) -> Version:

@@ -1,7 +1,8 @@
 """XOP and SOAP with Attachments: bring what travelled beside an envelope back into its tree.
 
-``inline`` puts each attached part where the envelope refers to it, as base64 text. A WS-Security signature over an MTOM message is made
-over this inlined form, so it must be done before anything is verified. ``outline`` is the way back for a message that we send.
+``inline`` puts each XOP part where the envelope refers to it, as base64 text. A WS-Security signature over an MTOM message is made over
+this inlined form, so it must be done before anything is verified. ``outline`` is the way back for a message that we send. The parts of
+SOAP with Attachments are signed beside an envelope that refers to them: they are only told, and ``attach`` puts them in afterwards.
 
 Promise: every part is used exactly once, or the message is refused; nothing attached is dropped, and one part referred to a thousand
 times cannot fill the memory.
@@ -26,8 +27,10 @@ _INCLUDE = f"{{{NAMESPACE}}}Include"
 _CID = "cid:"
 
 
-def inline(root: etree._Element, parameters: etree._Element | None, parts: Mapping[str, memoryview], hollow: Hollow) -> bool:
-    """Resolve every reference in place; returns whether any was in the style of SOAP with Attachments (href or swaRef).
+def inline(
+    root: etree._Element, parameters: etree._Element | None, parts: Mapping[str, memoryview], hollow: Hollow
+) -> dict[str, etree._Element]:
+    """Resolve every XOP reference in place; returns the elements that refer to a part by SOAP with Attachments (href or swaRef), by name.
 
     Of a large part only a stand-in of ``hollow`` is put there.
 
@@ -42,13 +45,20 @@ def inline(root: etree._Element, parameters: etree._Element | None, parts: Mappi
         data = _take(waiting, include.get("href", ""))
         parent.remove(include)
         parent.text = _base64(data, hollow)
-    attached = [(element, reference) for element, reference in _swa(parameters) if _name(reference) in parts]
-    for element, reference in attached:
-        element.attrib.pop("href", "")
-        element.text = _base64(_take(waiting, reference), hollow)
+    attached: dict[str, etree._Element] = {}
+    for element, reference in _swa(parameters):
+        if _name(reference) in parts:
+            _take(waiting, reference)
+            attached[_name(reference)] = element
     if waiting:
         raise _invalid(f"nothing refers to the part <{next(iter(waiting))}>")
-    return bool(attached)
+    return attached
+
+
+def attach(element: etree._Element, data: memoryview, hollow: Hollow) -> None:
+    """Put a part in the place of ``element``'s reference to it, as ``inline`` does with XOP's."""
+    element.attrib.pop("href", "")
+    element.text = _base64(data, hollow)
 
 
 def outline(envelope: Octets, name: str) -> Octets:

@@ -156,6 +156,7 @@ class Client:
                 raise Deferred("partner-busy", target=self._identity.target, status=status, retry_after=wish) from error
             raise self._nonsense(f"HTTP {status}, {content_type or 'no content type'}: {error.reason('en')}") from error
         self._check_sender(envelope)
+        envelope.attach()
         soap.raise_fault(envelope, self._identity.target, wish)
         if status >= HTTPStatus.BAD_REQUEST:
             raise self._nonsense(f"HTTP {status} with a reply that is no fault")
@@ -177,6 +178,7 @@ class Client:
                 known=identity.known,
                 hollow=envelope.hollow,
                 policies=identity.policies,
+                attachments=envelope.detached,
             )
         except Rejected as error:
             raise self._nonsense(error.reason("en")) from error

@@ -3,11 +3,17 @@
 from datetime import timedelta
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from bus import soap
-from bus.options import ContractFile, Duration, KeyName, Model, PartnerName, PushOptions
+from bus.keys import Keyring
+from bus.options import ContractFile, Duration, KeyName, MethodName, Model, PartnerName, PushOptions
+from bus.signature.security_header import Style, Token
+from bus.signature.username import Account
+from bus.signer import Signer
 
+#: The local name of a SOAP header, or Body or Timestamp.
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.-]*$")]
 CHECKS = ("wss-x509", "wss-username", "mtls")
 
 
@@ -22,9 +28,19 @@ class Security(Model):
         default=(),
         description="what proves the sender: wss-x509, wss-username, mtls; a list names alternatives, wss-username+mtls asks for both",
     )
-    covers: tuple[Literal["Body", "Timestamp"], ...] = Field(default=("Body", "Timestamp"), description="what a signature must cover")
+    covers: tuple[HeaderName, ...] = Field(
+        default=("Body", "Timestamp"),
+        description="what a signature must cover, theirs and ours: Body, Timestamp, and names of headers such as To, Action, MessageID",
+    )
     sign: KeyName | None = Field(default=None, description="key that signs: replies to wss-x509 callers, or every request; such as own/bus")
+    method: MethodName | None = Field(default=None, description="signature method of that key; by default the usual one for its kind")
+    token: Token = Field(
+        default="bst", description="how our signature gives the certificate: in a token, by name, by key, or in the reference"
+    )
     skew: Duration = Field(default=timedelta(minutes=5), description="how far a timestamp may be from our clock")
+    username: str = Field(default="", description="client: the name to send in a UsernameToken")
+    password: SecretStr = Field(default=SecretStr(""), description="client: its password: env:NAME or file:PATH")
+    password_type: Literal["digest", "text"] = Field(default="digest", description="client: how the password is sent; text over HTTPS only")
     client_certificate: KeyName | None = Field(default=None, description="client: the key pair to show in TLS, such as own/tls")
 
     @field_validator("verify")
@@ -34,6 +50,35 @@ class Security(Model):
             if not set(checks.split("+")).issubset(CHECKS):
                 raise ValueError(f"unknown check {checks!r} (known: {', '.join(CHECKS)}, or several joined by '+')")
         return value
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if bool(self.username) != bool(self.password.get_secret_value()):
+            raise ValueError("'username' and 'password' need each other")
+        if self.sign is None and (self.method or self.token != "bst"):  # noqa: S105 - no secret
+            raise ValueError("'method' and 'token' are about a signature: name the key that signs in 'sign'")
+        return self
+
+    def signer(self, keyring: Keyring) -> Signer | None:
+        """Our key with its method, if we sign. Raises ValueError for a method that the key cannot sign with, KeyError for no such key."""
+        return keyring.signer(self.sign).using(self.method or "") if self.sign else None
+
+    @property
+    def style(self) -> Style:
+        """How our signature is written: it covers our headers where theirs must cover any."""
+        return Style(self.token, headers=bool(self.headers))
+
+    @property
+    def headers(self) -> tuple[str, ...]:
+        """The headers that a signature must cover beside the Timestamp."""
+        return tuple(name for name in self.covers if name not in {"Body", "Timestamp"})
+
+    @property
+    def account(self) -> Account | None:
+        """What we log in with, if we do."""
+        if not self.username:
+            return None
+        return Account(self.username, self.password.get_secret_value(), self.password_type == "digest")  # noqa: S105 - no secret
 
     @property
     def alternatives(self) -> tuple[frozenset[str], ...]:
@@ -63,6 +108,10 @@ class Options(PushOptions):
             raise ValueError("give either 'path' (we serve) or 'url' (we call)")
         if self.url and self.partner is None:
             raise ValueError("an endpoint that calls a 'url' needs the 'partner' it belongs to")
+        if self.path and self.security.username:
+            raise ValueError("'username' is what a client sends; who calls us is told by 'verify' and the partners' passwords")
+        if self.security.username and self.security.password_type == "text" and not self.url.startswith("https:"):  # noqa: S105
+            raise ValueError("a password is never sent in text over plain http; use an https address, or 'password-type: digest'")
         if self.path and not self.security.verify:
             raise ValueError("an endpoint that serves needs 'security: {verify: …}': nobody is let in unproven")
         return self

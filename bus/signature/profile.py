@@ -27,6 +27,7 @@ _OASIS = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-"
 WSSE = _OASIS + "wssecurity-secext-1.0.xsd"
 WSU = _OASIS + "wssecurity-utility-1.0.xsd"
 X509_TOKEN = _OASIS + "x509-token-profile-1.0#"
+ATTACHMENT_CONTENT = "http://docs.oasis-open.org/wss/oasis-wss-SwAProfile-1.1#Attachment-Content-Signature-Transform"
 BASE64_BINARY = _OASIS + "soap-message-security-1.0#Base64Binary"
 USERNAME_TOKEN = _OASIS + "username-token-profile-1.0#"
 SOAP_ENVELOPES = ("http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope")
@@ -49,6 +50,7 @@ class Kind(Enum):
     ELEMENT = (EXC_C14N,)
     DOCUMENT = (ENVELOPED, EXC_C14N)
     FILE = ()
+    ATTACHMENT = (ATTACHMENT_CONTENT,)
 
 
 @dataclass(frozen=True, slots=True)

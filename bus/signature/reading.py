@@ -63,7 +63,7 @@ class Reference:
     digest: str
     value: bytes
 
-    def check(self, octets: Body) -> None:
+    def check(self, octets: Body | memoryview) -> None:
         """Refuse ``octets`` that do not have this reference's digest."""
         if not hmac.compare_digest(digest(octets, self.digest), self.value):
             raise invalid(f"the digest of {self.uri or 'the document'} differs: the content was changed")

@@ -1,12 +1,13 @@
-"""WS-Security UsernameToken: a partner's name with its password in text, or digested with a nonce and a time. For use over TLS only.
+"""WS-Security UsernameToken: a name with its password in text, or digested with a nonce and a time. For use over TLS only.
 
 Digest: Base64(SHA-1(nonce + created + password)). SHA-1 is the profile's own here, as a hash of a secret and not as a signature.
 With a digest, Nonce and Created are demanded; with text they are checked where they are sent: a thief of the text could make new ones.
+``write`` sends both in either case, and promises a token that is its own canonical form, so that a signature may cover it.
 
 Raises Rejected: ``security-missing``, ``credentials-invalid``, ``timestamp-stale``, ``message-replayed``; ``Deferred`` ``bus-busy`` when
 more nonces are in their window than can be remembered.
 
-Standard: WS-Security UsernameToken Profile 1.1 section 3.
+Standard: WS-Security UsernameToken Profile 1.1 section 3.1.
 """
 
 import base64
@@ -15,17 +16,24 @@ import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from threading import Lock
+from xml.sax.saxutils import escape
 
 from lxml import etree
 
 from bus.errors import Deferred, Rejected
-from bus.signature.profile import USERNAME_TOKEN, WSSE, WSU
-from bus.signature.times import instant
+from bus.signature.profile import BASE64_BINARY, USERNAME_TOKEN, WSSE, WSU
+from bus.signature.security_header import Login
+from bus.signature.times import instant, written
 from bus.signature.wss import DEFAULT, Parts, Policy, check_fresh
 
+_TOKEN = (
+    f'<wsse:UsernameToken xmlns:wsse="{WSSE}" xmlns:wsu="{WSU}" wsu:Id="UT-{{id}}"><wsse:Username>{{user}}</wsse:Username>'
+    '<wsse:Password Type="{kind}">{password}</wsse:Password>'
+    f'<wsse:Nonce EncodingType="{BASE64_BINARY}">{{nonce}}</wsse:Nonce><wsu:Created>{{created}}</wsu:Created></wsse:UsernameToken>'
+)
 _MOST_NONCES = 100_000
 _NONCE_BYTES = 1024
 
@@ -54,6 +62,38 @@ class NonceCache:
             if len(self._seen) >= self._most:
                 raise Deferred("bus-busy")
             self._seen[key] = now
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What we are known by to a partner; ``digested``: the password is never sent itself."""
+
+    user: str
+    password: str = field(repr=False)
+    digested: bool = True
+
+
+def write(account: Account, nonce: bytes, now: datetime) -> Callable[[str], Login]:
+    """What writes the token, once it is told what makes its Id its own. ``nonce``: at least 16 random octets, never used before."""
+    token = _Token(account.user, account.password, account.digested, nonce, written(now))
+    password, kind = (_digest(token, account.password), "Digest") if account.digested else (account.password, "Text")
+
+    def login(identifier: str) -> Login:
+        text = _TOKEN.format(
+            id=identifier,
+            user=_escaped(account.user),
+            kind=f"{USERNAME_TOKEN}Password{kind}",
+            password=_escaped(password),
+            nonce=base64.b64encode(nonce).decode(),
+            created=token.created,
+        )
+        return Login(f"UT-{identifier}", text)
+
+    return login
+
+
+def _escaped(value: str) -> str:
+    return escape(value, {"\r": "&#xD;"})
 
 
 @dataclass(frozen=True, slots=True)

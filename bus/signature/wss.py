@@ -1,11 +1,12 @@
-"""WS-Security: the Body and Timestamp of a SOAP envelope, signed by an X.509 token. SOAP 1.1 and 1.2.
+"""WS-Security: the Body, Timestamp, other headers and attachments of a SOAP envelope, signed by an X.509 token. SOAP 1.1 and 1.2.
 
-``sign`` promises a Security header with Timestamp, BinarySecurityToken and a Signature over Body and Timestamp; everything else of the
-envelope keeps its octets. ``enclose`` promises the same for a payload that has no envelope yet: it writes one whose Body is canonical as
-it stands, so that nothing is parsed or serialised for the signature.
+``sign`` promises a Security header (``security_header``) with a Signature over Body and Timestamp, and over the other headers where the
+``Style`` says so; everything else of the envelope keeps its octets. ``enclose`` promises the same for a payload that has no envelope yet:
+it writes one whose Body is canonical as it stands, so that nothing is parsed or serialised for the signature.
 
 ``verify`` promises that *the* Body of *the* Envelope and *the* Timestamp of *the* Security header are covered,
-by element identity and never by name or Id alone, that every reference was used, and that the time is now.
+by element identity and never by name or Id alone, that every reference was used, that the time is now, and that every attachment given
+is covered too (``attachments``).
 
 Raises Rejected: ``security-missing``, ``signature-invalid``, ``algorithm-refused``, ``timestamp-stale``, and what ``identify`` raises.
 
@@ -14,45 +15,41 @@ WS-I Basic Security Profile 1.1 (one Security header a role, one Timestamp, Crea
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
+from typing import Any
 
 from lxml import etree
 
 from bus.errors import Rejected
 from bus.hollow import Hollow, canonical_form
+from bus.mime import Part
 from bus.octets import Body, around, chunks
+from bus.signature import security_header
+from bus.signature.attachments import check as check_attachments
+from bus.signature.attachments import covering
 from bus.signature.policy import Policies, usual
-from bus.signature.profile import BASE64_BINARY, SOAP_ENVELOPES, WSSE, WSU, X509_TOKEN, Kind, Verified, invalid
+from bus.signature.profile import MOST_REFERENCES, SOAP_ENVELOPES, WSSE, WSU, Kind, Verified, invalid
 from bus.signature.reading import canonical, ds, read, resolve
+from bus.signature.security_header import LIFETIME, Login, Style
 from bus.signature.times import instant, written
 from bus.signature.tokens import Certificates, certificate
-from bus.signature.writing import encoded, reference, signature
+from bus.signature.writing import reference
 from bus.signer import Signer
 from bus.xmlio import canonicalize, parse
 
-LIFETIME = timedelta(minutes=5)
 _WSU_ID = f"{{{WSU}}}Id"
-_TIMESTAMP = (
-    f'<wsu:Timestamp xmlns:wsu="{WSU}"' + ' wsu:Id="TS-{id}"><wsu:Created>{created}</wsu:Created>'
-    "<wsu:Expires>{expires}</wsu:Expires></wsu:Timestamp>"
-)
-_SECURITY = (
-    f'<wsse:Security xmlns:wsse="{WSSE}" xmlns:wsu="{WSU}" xmlns:env="{{soap}}" env:mustUnderstand="1">'
-    f'{{timestamp}}<wsse:BinarySecurityToken EncodingType="{BASE64_BINARY}" ValueType="{X509_TOKEN}X509v3" wsu:Id="X509-{{id}}">'
-    "{token}</wsse:BinarySecurityToken>{signature}</wsse:Security>"
-)
-_TOKEN_REFERENCE = (
-    f'<wsse:SecurityTokenReference xmlns:wsse="{WSSE}"><wsse:Reference' + ' URI="#X509-{id}" '
-    f'ValueType="{X509_TOKEN}X509v3"></wsse:Reference></wsse:SecurityTokenReference>'
-)
 #: An envelope of ours: its Body declares what it uses itself, in canonical order, so its octets here are its exclusive C14N.
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<soap:Envelope xmlns:soap="{soap}"><soap:Header>{security}'
 _BODY = f'<soap:Body xmlns:soap="{{soap}}" xmlns:wsu="{WSU}" wsu:Id="Body-{{id}}">'
 _BODY_END = b"</soap:Body>"
 #: The first octets of a payload, its MessageId among them, tell one envelope from another: Ids need no more than to be unforeseeable.
 _DISTINCT = 1024
+_KINDS = frozenset({Kind.ELEMENT, Kind.ATTACHMENT})
+DEFAULT_STYLE = Style()
+NONE: Mapping[str, Any] = MappingProxyType({})
 # So that a tree's wsu:Id is written with the prefix that everybody writes.
 etree.register_namespace("wsu", WSU)
 
@@ -74,35 +71,71 @@ class Policy:
 DEFAULT = Policy()
 
 
-def sign(envelope: bytes, signer: Signer, now: datetime, *, lifetime: timedelta = LIFETIME) -> bytes:
-    """``envelope`` with a Security header, and a wsu:Id on its Body where it had none. It must not have a Security header yet."""
+def sign(
+    envelope: bytes,
+    signer: Signer,
+    now: datetime,
+    *,
+    lifetime: timedelta = LIFETIME,
+    style: Style = DEFAULT_STYLE,
+    attachments: Mapping[str, Body] = NONE,
+) -> bytes:
+    """``envelope`` with a Security header, and a wsu:Id on its Body where it had none. It must not have a Security header yet.
+
+    ``attachments``: octets by Content-ID of parts that travel beside it, by SOAP with Attachments, and are covered as well.
+    """
     root = parse(envelope)
     parts = Parts.of(root)
     if parts.security is not None:
         raise ValueError("the envelope has a Security header already")
     identifier = hashlib.sha256(envelope + written(now).encode()).hexdigest()[:32]
-    if parts.body.get(_WSU_ID) is None:
-        parts.body.set(_WSU_ID, f"Body-{identifier}")
-    body = reference(f"#{parts.body.get(_WSU_ID)}", canonicalize(parts.body), digest=signer.method.digest)
-    security = _security(parts.soap, body, signer, identifier, now, lifetime).encode()
     if parts.header is None:
         root.insert(0, etree.Element(f"{{{parts.soap}}}Header"))
+    signed = [(parts.body, f"Body-{identifier}")]
+    if style.headers:
+        signed += [(header, f"H{number}-{identifier}") for number, header in enumerate(root[0])]
+    references = [_identified(element, name, signer.method.digest) for element, name in signed]
+    references += covering(attachments, signer.method.digest)
+    security = security_header.write(
+        parts.soap, identifier, now, signer=signer, references=references, style=style, lifetime=lifetime
+    ).encode()
     # As text, so that no namespace declaration of what was signed is moved; the parser dropped every other comment.
     root[0].insert(0, etree.Comment("security"))
     return etree.tostring(root, encoding="UTF-8").replace(b"<!--security-->", security, 1)
 
 
-def enclose(soap: str, payload: Body, signer: Signer, now: datetime, *, headers: bytes = b"", canonical: bool = False) -> Body:
+def enclose(
+    soap: str,
+    payload: Body,
+    signer: Signer | None,
+    now: datetime,
+    *,
+    headers: bytes = b"",
+    canonical: bool = False,
+    style: Style = DEFAULT_STYLE,
+    login: Callable[[str], Login] | None = None,
+    attachments: Mapping[str, Body] = NONE,
+) -> Body:
     """A new envelope of that SOAP version's namespace, signed, around ``payload``; ``headers`` come after the Security header.
 
-    ``canonical``: ``payload`` is known to be the exclusive C14N of its one element, as a document of its own.
+    ``canonical``    ``payload`` is known to be the exclusive C14N of its one element, as a document of its own
+    ``login``        makes the UsernameToken, given what tells its Id from others; signed too, and instead of a signature without ``signer``
+    ``attachments``  as ``sign`` says
     """
     beginning = next(chunks(payload), b"")[:_DISTINCT]
     identifier = hashlib.sha256(b"".join((written(now).encode(), beginning))).hexdigest()[:32]
     body = around(_BODY.format(soap=soap, id=identifier).encode(), payload, _BODY_END)
-    if not canonical or _redeclares(payload, soap):
-        body = canonicalize(parse(body)) if isinstance(body, bytes) else canonical_form(body)
-    security = _security(soap, reference(f"#Body-{identifier}", body, digest=signer.method.digest), signer, identifier, now, LIFETIME)
+    references: list[str] = []
+    if signer:
+        if not canonical or _redeclares(payload, soap):
+            body = canonicalize(parse(body)) if isinstance(body, bytes) else canonical_form(body)
+        references.append(reference(f"#Body-{identifier}", body, digest=signer.method.digest))
+        if style.headers and headers:
+            headers, covered = _signed_headers(headers, identifier, signer.method.digest)
+            references += covered
+        references += covering(attachments, signer.method.digest)
+    said = login(identifier) if login else None
+    security = security_header.write(soap, identifier, now, signer=signer, references=references, style=style, login=said)
     head = _HEAD.format(soap=soap, security=security).encode()
     return around(b"%b%b</soap:Header>" % (head, headers), body, b"</soap:Envelope>")
 
@@ -116,6 +149,7 @@ def verify(
     known: Certificates | None = None,
     hollow: Hollow | None = None,
     policies: Policies[str] = usual,
+    attachments: Mapping[str, Part] = NONE,
 ) -> Verified[str]:
     """What the envelope's signature proved: ``octets`` is the Body, canonical, as signed. ``root`` is from ``xmlio.parse``, unchanged.
 
@@ -123,23 +157,23 @@ def verify(
 
     ``identify`` turns a certificate (DER) into a partner or raises Rejected. ``known`` (a Keyring) finds certificates that
     the message only names by issuer and serial number or by subject key identifier; without it such references are refused.
-    ``policies`` tells which methods count for whom.
+    ``policies`` tells which methods count for whom. ``attachments``, by Content-ID, must be covered, all of them.
     """
     parts = Parts.of(root)
     security = parts.required_security()
-    signed = read(_only_child(security, ds("Signature"), "ds:Signature"))
+    signed = read(_only_child(security, ds("Signature"), "ds:Signature"), _KINDS, MOST_REFERENCES + len(attachments))
     if signed.objects:
         raise invalid("a WS-Security signature has no Object here")
     created = _check_timestamp(parts, policy, now)
-    if any(one.kind is Kind.DOCUMENT for one in signed.references):
-        raise invalid("a reference to the whole document is not accepted in WS-Security")
-    targets = resolve(root, signed.references, parts.signable())
+    elements = [one for one in signed.references if one.kind is Kind.ELEMENT]
+    targets = resolve(root, elements, parts.signable())
     _check_coverage(parts, policy, targets)
     der = certificate(signed.key_info, security, known)
     identity = identify(der, now)
     legacy = signed.check_value(der, policies(identity))
     cut = hollow or Hollow()
-    octets = {id(target): canonical(one, target, cut) for one, target in zip(signed.references, targets, strict=True)}
+    octets = {id(target): canonical(one, target, cut) for one, target in zip(elements, targets, strict=True)}
+    check_attachments([one for one in signed.references if one.kind is Kind.ATTACHMENT], attachments)
     return Verified(octets.get(id(parts.body), b""), der, identity, created, legacy)
 
 
@@ -247,18 +281,23 @@ def _time(timestamp: etree._Element, name: str) -> datetime | None:
         raise Rejected("timestamp-stale", check=f"{name}: {error}") from None
 
 
+def _identified(element: etree._Element, name: str, digest: str) -> str:
+    """A reference to ``element``, which is given the wsu:Id ``name`` where it had none."""
+    if element.get(_WSU_ID) is None:
+        element.set(_WSU_ID, name)
+    return reference(f"#{element.get(_WSU_ID)}", canonicalize(element), digest=digest)
+
+
+def _signed_headers(headers: bytes, identifier: str, digest: str) -> tuple[bytes, list[str]]:
+    """``headers`` with Ids, each in canonical form, and the references to them."""
+    found = list(parse(b"<headers>%b</headers>" % headers))
+    references = [_identified(header, f"H{number}-{identifier}", digest) for number, header in enumerate(found)]
+    return b"".join(canonicalize(header) for header in found), references
+
+
 def _redeclares(payload: Body, soap: str) -> bool:
     """Whether a declaration that our Body makes may stand in ``payload`` again, where canonical form would leave it out."""
     declarations = [f'xmlns:{prefix}="{uri}"'.encode() for prefix, uri in (("soap", soap), ("wsu", WSU))]
     # What is no text in memory is base64.
     texts = [payload] if isinstance(payload, bytes) else [piece for piece in payload.pieces if isinstance(piece, bytes)]
     return any(declaration in text for declaration in declarations for text in texts)
-
-
-def _security(soap: str, body: str, signer: Signer, identifier: str, now: datetime, lifetime: timedelta) -> str:
-    """The Security header's text; ``body``: the reference to the Body. Timestamp and SignedInfo are canonical as they stand."""
-    timestamp = _TIMESTAMP.format(id=identifier, created=written(now), expires=written(now + lifetime))
-    references = [reference(f"#TS-{identifier}", timestamp.encode(), digest=signer.method.digest), body]
-    signed = signature(signer, references, _TOKEN_REFERENCE.format(id=identifier)).decode()
-    token = encoded(signer.certificate_der)
-    return _SECURITY.format(soap=soap, timestamp=timestamp, id=identifier, token=token, signature=signed)

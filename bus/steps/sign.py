@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from bus.exchange import Exchange, Step
-from bus.options import KeyName, Model
+from bus.options import KeyName, MethodName, Model
 from bus.signature import xades, xmldsig
 from bus.site import Site
 
@@ -20,12 +20,13 @@ class Options(Model):
 
     key: KeyName | None = Field(None, description="one of our keys; the site's own by default")
     profile: Literal["xades", "xmldsig"] = Field("xades", description="form of the signature")
+    method: MethodName | None = Field(None, description="signature method; by default the usual one for the key's kind")
 
 
 def build(options: Options, site: Site) -> Step:
     """The step for one place in routes.yaml."""
-    signer = site.keyring.signer(options.key or site.key)
-    note = f"sign {options.profile} {signer.name}"
+    signer = site.keyring.signer(options.key or site.key).using(options.method or "")
+    note = f"sign {options.profile} {signer.name} {signer.method.name}"
 
     def sign(exchange: Exchange) -> Exchange:
         body, hollow = exchange.message.emptied, exchange.message.hollow

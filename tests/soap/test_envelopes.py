@@ -84,7 +84,7 @@ MTOM = (
 def test_packages_are_read_whatever_their_root_calls_itself(root: bytes) -> None:
     """With and without charset, quotes, type."""
     read = soap.read(MTOM.replace(b"{root}", root), 'multipart/related; boundary=b; start="<r>"')
-    assert (read.payload.findtext("c"), read.detached) == ("QQ==", False)
+    assert (read.payload.findtext("c"), read.detached) == ("QQ==", {})
     assert read.optimised == root.startswith(b"application/xop+xml")
 
 

@@ -21,22 +21,25 @@ def tree(content: str) -> etree._Element:
 def test_an_include_becomes_the_base64_that_was_signed(href: str) -> None:
     """One text without line breaks, which is the form that XOP prescribes."""
     root = tree(f"<c>{INCLUDE.format(href)}</c>")
-    assert xop.inline(root, root[0], {"a@b": memoryview(b"\x00" * 100)}, Hollow()) is False
+    assert xop.inline(root, root[0], {"a@b": memoryview(b"\x00" * 100)}, Hollow()) == {}
     assert (root[0][0].text, len(root[0][0])) == (base64.b64encode(b"\x00" * 100).decode(), 0)
 
 
 def test_a_package_without_any_include_is_legal() -> None:
     """SAAJ with handlers sends MTOM with zero Includes."""
     root = tree("<c>QQ==</c>")
-    assert xop.inline(root, root[0], {}, Hollow()) is False
+    assert xop.inline(root, root[0], {}, Hollow()) == {}
     assert root[0][0].text == "QQ=="
 
 
 @pytest.mark.parametrize("content", ['<c href="cid:f"/>', "<c> cid:f </c>"])
 def test_soap_with_attachments_references_are_resolved(content: str) -> None:
-    """By href (SwA) and by text (swaRef); the caller is told, for no signature covers these."""
+    """By href (SwA) and by text (swaRef); the caller is told, for a signature covers the reference and not what it stands for."""
     root = tree(content)
-    assert xop.inline(root, root[0], {"f": memoryview(b"A")}, Hollow()) is True
+    before = xmlio.canonicalize(root)
+    places = xop.inline(root, root[0], {"f": memoryview(b"A")}, Hollow())
+    assert (places, xmlio.canonicalize(root)) == ({"f": root[0][0]}, before)
+    xop.attach(places["f"], memoryview(b"A"), Hollow())
     assert (root[0][0].text, dict(root[0][0].attrib)) == ("QQ==", {})
 
 
