@@ -17,7 +17,7 @@ from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields,
 from bus.config import Loaded
 from bus.delivery import State
 from bus.store import Found, Hits, Store, Story
-from bus.store.tables import NEVER
+from bus.store.tables import is_held
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; written into the journal with your name.")]
 Ids = Annotated[list[str], typer.Argument(help="Message ids.")]
@@ -72,7 +72,7 @@ def dead(site: SiteOption = Path(), limit: Annotated[int, typer.Option(min=1, ma
 
 def _given_up(story: Story) -> list[Any]:
     """Deliveries that only an operator's word moves: dead, or held since a backup was restored."""
-    return [each for each in story.deliveries if each["state"] == State.DEAD or (each["state"] == State.READY and each["due"] == NEVER)]
+    return [each for each in story.deliveries if each["state"] == State.DEAD or is_held(each["state"], each["due"])]
 
 
 def _whole_second(stamp: str) -> str:
@@ -131,6 +131,31 @@ def _tell(story: Story) -> None:
         ["at", "status", "code", "recipient", "receipt"], [_of(each, "at", "status", "code", "recipient", "id") for each in story.receipts]
     )
     table(["at", "event", "chain", "seq"], [_of(each, "at", "event", "chain", "seq") for each in story.journal])
+    if found := [row for each in _inspected(story) for row in _signatures(each)]:
+        table(["file", "signed_at", "signer", "profile", "verdict"], found)
+
+
+def _inspected(story: Story) -> list[Any]:
+    """What the step pdf-signatures found, as journalled: at the gate, or in the route."""
+    return [found for row in story.journal for found in row["detail"].get("taps", {}).get("pdf-signatures", ())]
+
+
+def _signatures(file: Mapping[str, Any]) -> list[list[Any]]:
+    """A line for each signature of a file; one for a file that has none."""
+    if not file["signatures"]:
+        return [[file["name"], "", "", "", _verdict(file["state"], file["detail"])]]
+    return [
+        [file["name"], one["stamped"] or one["claimed"], one["signer"], one["profile"], _verdict(_judgement(one), one["detail"])]
+        for one in file["signatures"]
+    ]
+
+
+def _judgement(signature: Mapping[str, Any]) -> str:
+    return next((word for word in ("trusted", "valid") if signature[word]), "invalid")
+
+
+def _verdict(word: str, detail: str) -> str:
+    return say(f"cli-pdf-{word}") + (f": {detail}" if detail else "")
 
 
 def _of(row: Mapping[str, Any], *columns: str) -> list[Any]:

@@ -1,0 +1,58 @@
+"""A document's signers and a site to hand documents in at."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from signed_pdfs import People, people
+from soap_rig import Rig, build, now
+
+from bus import pki
+from bus.pdf import Inspector
+
+
+@pytest.fixture(scope="session")
+def officials(tmp_path_factory: pytest.TempPathFactory) -> People:
+    """Two officials and a time-stamping authority, under one authority."""
+    return people(tmp_path_factory.mktemp("people"))
+
+
+@pytest.fixture(scope="session")
+def strangers(tmp_path_factory: pytest.TempPathFactory) -> People:
+    """The same, under an authority that nobody here trusts."""
+    return people(tmp_path_factory.mktemp("strangers"), "Ai đó")
+
+
+@pytest.fixture(scope="module")
+def inspector() -> Iterator[Inspector]:
+    """The process that reads PDFs; there is one for all tests of a file."""
+    made = Inspector()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def certs(tmp_path_factory: pytest.TempPathFactory, officials: People) -> Path:
+    """A development PKI, in which the officials' authority is trusted as ``trust/signers``."""
+    directory = tmp_path_factory.mktemp("documents-pki") / "certs"
+    pki.development(directory, organisation_name="Bộ Thông tin và Truyền thông", partners={"unit": "Đơn vị", "other": "Bộ khác"}, now=now())
+    (directory / "trust" / "signers").mkdir()
+    (directory / "trust" / "signers" / "ca.crt").write_bytes((officials.home / "ca.crt").read_bytes())
+    return directory
+
+
+@pytest.fixture
+async def make_rig(tmp_path_factory: pytest.TempPathFactory, certs: Path) -> AsyncIterator[Callable[..., Awaitable[Rig]]]:
+    """Builds a bus from a routes.yaml and starts it."""
+    made: list[Rig] = []
+
+    async def make(routes: str, environment: dict[str, str] | None = None, keys: Path = certs) -> Rig:
+        rig = build(tmp_path_factory.mktemp("site"), keys, routes, environment)
+        made.append(rig)
+        await rig.engine.start()
+        return rig
+
+    yield make
+    for rig in made:
+        await rig.engine.stop(grace=1)
+        rig.store.close()
