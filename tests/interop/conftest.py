@@ -37,6 +37,15 @@ def java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def mono(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """.NET's SignedXml on Mono."""
+    if shutil.which("mcs") is None or shutil.which("mono") is None:
+        missing("Mono (packages mono-mcs, libmono-system-security4.0-cil)")
+    with cross_foreign.mono(tmp_path_factory.mktemp("mono")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def openssl() -> str:
     """The openssl program."""
     found = shutil.which("openssl")
@@ -69,6 +78,7 @@ def stack(request: pytest.FixtureRequest) -> Callable[[str], Stack]:
         "zeep": cross_stacks.Zeep,
         "jdk": lambda _: with_java("jdk"),
         "santuario": lambda _: with_java("santuario"),
+        "mono": lambda _: cross_foreign.SignedXml(request.getfixturevalue("mono")),
         "wss4j": lambda token: cross_foreign.Wss4j(request.getfixturevalue("java"), token),
     }
     return get

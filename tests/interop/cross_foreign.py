@@ -1,13 +1,15 @@
 """Stacks behind a process that lives as long as the matrix: Java's (JDK, Santuario, WSS4J) and .NET's SignedXml on Mono."""
 
+import base64
 import struct
 import subprocess
 from pathlib import Path
 from typing import Self
 
 from cross_stacks import Refused, Unsupported
-from cross_templates import qualifying_properties
+from cross_templates import SIGNED_PROPERTIES, TOKEN, qualifying_properties, secured, x509_data
 from cross_world import DOCUMENT, ENVELOPE, Algorithm, World
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 #: Where Debian puts its jars, and those that the packages libxml-security-java and libwss4j-java bring.
@@ -63,13 +65,21 @@ def java(directory: Path) -> Server:
     return Server(["java", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx256m", "-cp", f"{directory}:{path}", "ForeignStacks"])
 
 
+def mono(directory: Path) -> Server:
+    """.NET's SignedXml, compiled into ``directory`` and started on Mono."""
+    program = directory / "signed.exe"
+    compiling = ["mcs", f"-out:{program}", "-r:System.Security.dll", str(Path(__file__).parent / "ForeignSignedXml.cs")]
+    subprocess.run(compiling, check=True, capture_output=True, timeout=_START_SECONDS)
+    return Server(["mono", str(program)])
+
+
 def version(name: str) -> str:
     """The version of a jar, which its file's other name states."""
     return next(JARS.glob(f"{name}-[0-9]*.jar")).stem.rpartition("-")[2]
 
 
 class Jsr105:
-    """javax.xml.crypto (JSR 105) by one provider: ``jdk`` or ``santuario``; also what speaks its protocol from .NET."""
+    """javax.xml.crypto (JSR 105) by one provider: ``jdk`` or ``santuario``."""
 
     profiles = ("xmldsig", "xades")
 
@@ -119,3 +129,50 @@ class Wss4j:
     def verify_envelope(self, envelope: bytes, certificate: bytes, authority: bytes) -> None:
         """Returns if Body and Timestamp are signed by the certificate that the authority vouches for (DER)."""
         self._server.ask("wss-verify", certificate, authority, envelope)
+
+
+class SignedXml:
+    """.NET's SignedXml: XML signatures, and by Ids the parts of envelopes and XAdES that its users add to it."""
+
+    profiles = ("xmldsig", "xades", "wss")
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        said = subprocess.run(["mono", "--version"], capture_output=True, text=True, timeout=_START_SECONDS, check=True)
+        self.name = f"mono {said.stdout.split('version ')[1].split()[0]} SignedXml"
+
+    def sign(self, profile: str, algorithm: Algorithm, world: World) -> bytes:
+        identity = world.identities[algorithm.key]
+        private = identity.private
+        if not isinstance(private, rsa.RSAPrivateKey):
+            # Asked all the same, with the method and a key that it can read, so that the reason is its own.
+            private = world.identities["rsa"].private
+        document, references, held, place = DOCUMENT, " ", "", "ToTrinh"
+        if profile == "xades":
+            references, held = f" \n#foreign-properties {SIGNED_PROPERTIES}", qualifying_properties(identity, world)
+        if profile == "wss":
+            document, references, place = secured(identity, world), "#body \n#time ", "Security"
+        key_info = TOKEN if profile == "wss" else x509_data(identity)
+        return self._server.ask(
+            "sign", _rsa_key_value(private), algorithm.uri, algorithm.digest_uri, document, references, key_info, held, place
+        )
+
+    def verify(self, _profile: str, algorithm: Algorithm, world: World, signed: bytes) -> None:
+        self._server.ask("verify", world.identities[algorithm.key].der, signed)
+
+
+def _rsa_key_value(key: rsa.RSAPrivateKey) -> str:
+    """The private key as .NET reads it: XML with each number in base64, as long as the modulus or half of it."""
+    numbers, size = key.private_numbers(), key.key_size // 8
+    parts = {
+        "Modulus": (numbers.public_numbers.n, size),
+        "Exponent": (numbers.public_numbers.e, 3),
+        "P": (numbers.p, size // 2),
+        "Q": (numbers.q, size // 2),
+        "DP": (numbers.dmp1, size // 2),
+        "DQ": (numbers.dmq1, size // 2),
+        "InverseQ": (numbers.iqmp, size // 2),
+        "D": (numbers.d, size),
+    }
+    texts = (f"<{name}>{base64.b64encode(number.to_bytes(length, 'big')).decode()}</{name}>" for name, (number, length) in parts.items())
+    return f"<RSAKeyValue>{''.join(texts)}</RSAKeyValue>"

@@ -75,14 +75,14 @@ class Row:
     reasons: Mapping[str, str]
 
 
-def signed_by_us(profile: str, algorithm: Algorithm, world: World) -> bytes:
-    """The profile's document, signed by the bus."""
+def signed_by_us(profile: str, algorithm: Algorithm, world: World, document: bytes = DOCUMENT) -> bytes:
+    """The profile's document, or another, signed by the bus."""
     identity = world.identities[algorithm.key]
     signer = Signer("own/test", SoftKey(identity.private), identity.certificate, BY_NAME[algorithm.name])
     if profile == "xmldsig":
-        return xmldsig.sign_enveloped(DOCUMENT, signer)
+        return xmldsig.sign_enveloped(document, signer)
     if profile == "xades":
-        return xades.sign(DOCUMENT, signer, world.now)
+        return xades.sign(document, signer, world.now)
     return wss.sign(ENVELOPE, signer, world.now)
 
 

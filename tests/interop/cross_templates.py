@@ -17,9 +17,12 @@ _OASIS = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-"
 WSSE, WSU = f"{_OASIS}wssecurity-secext-1.0.xsd", f"{_OASIS}wssecurity-utility-1.0.xsd"
 X509_V3 = f"{_OASIS}x509-token-profile-1.0#X509v3"
 BASE64 = f"{_OASIS}soap-message-security-1.0#Base64Binary"
+SIGNED_PROPERTIES = "http://uri.etsi.org/01903#SignedProperties"
 EXCLUSIVE = "http://www.w3.org/2001/10/xml-exc-c14n#"
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-_TOKEN = f'<wsse:SecurityTokenReference><wsse:Reference URI="#token" ValueType="{X509_V3}"/></wsse:SecurityTokenReference>'
+TOKEN = (
+    f'<wsse:SecurityTokenReference xmlns:wsse="{WSSE}"><wsse:Reference URI="#token" ValueType="{X509_V3}"/></wsse:SecurityTokenReference>'
+)
 
 
 def template(profile: str, algorithm: Algorithm, identity: Identity, world: World) -> bytes:
@@ -41,18 +44,22 @@ def qualifying_properties(identity: Identity, world: World) -> str:
 
 
 def _xmldsig(algorithm: Algorithm, identity: Identity, _world: World) -> bytes:
-    return _inside(DOCUMENT, _signature(algorithm, [_reference("", algorithm, enveloped=True)], _x509_data(identity)))
+    return _inside(DOCUMENT, _signature(algorithm, [_reference("", algorithm, enveloped=True)], x509_data(identity)))
 
 
 def _xades(algorithm: Algorithm, identity: Identity, world: World) -> bytes:
-    properties = _reference("#foreign-properties", algorithm, kind="http://uri.etsi.org/01903#SignedProperties")
+    properties = _reference("#foreign-properties", algorithm, kind=SIGNED_PROPERTIES)
     references = [_reference("", algorithm, enveloped=True), properties]
     held = f"<ds:Object>{qualifying_properties(identity, world)}</ds:Object>"
-    return _inside(DOCUMENT, _signature(algorithm, references, _x509_data(identity), held))
+    return _inside(DOCUMENT, _signature(algorithm, references, x509_data(identity), held))
 
 
 def _wss(algorithm: Algorithm, identity: Identity, world: World) -> bytes:
-    signature = _signature(algorithm, [_reference("#body", algorithm), _reference("#time", algorithm)], _TOKEN)
+    return secured(identity, world, _signature(algorithm, [_reference("#body", algorithm), _reference("#time", algorithm)], TOKEN))
+
+
+def secured(identity: Identity, world: World, signature: str = "") -> bytes:
+    """The envelope with a Timestamp and a BinarySecurityToken in its Security header, and a signature where there is one."""
     security = (
         f'<wsse:Security xmlns:wsse="{WSSE}" xmlns:wsu="{WSU}" soapenv:mustUnderstand="1"><wsu:Timestamp wsu:Id="time">'
         f"<wsu:Created>{world.now.strftime(_TIME)}</wsu:Created>"
@@ -84,8 +91,9 @@ def _reference(uri: str, algorithm: Algorithm, *, enveloped: bool = False, kind:
     )
 
 
-def _x509_data(identity: Identity) -> str:
-    return f"<ds:X509Data><ds:X509Certificate>{_base64(identity.der)}</ds:X509Certificate></ds:X509Data>"
+def x509_data(identity: Identity) -> str:
+    """KeyInfo's content that carries the certificate."""
+    return f'<ds:X509Data xmlns:ds="{DS}"><ds:X509Certificate>{_base64(identity.der)}</ds:X509Certificate></ds:X509Data>'
 
 
 def _inside(document: bytes, signature: str) -> bytes:

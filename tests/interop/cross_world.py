@@ -56,7 +56,7 @@ AMOUNT = b"4500000"
 #: Everything that canonical form has an opinion on: order, unused and default namespaces, CDATA, references, empty elements, line ends.
 DOCUMENT = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<q:ToTrinh xmlns:q="urn:thu:to-trinh" xmlns:unused="urn:thu:khong-dung" so="12/TTr" '
-    'loai=\'thường\'>\n  <NguoiNhan xmlns="urn:thu:nguoi-nhan" b="2" a="&lt;1&#xD;&#x9;">Bộ Kế hoạch &amp; Đầu tư</NguoiNhan>'
+    'loai=\'thường\'>\n  <NguoiNhan xmlns="urn:thu:nguoi-nhan" b="2" a="&lt;1&#xD;">Bộ Kế hoạch &amp; Đầu tư</NguoiNhan>'
     '<q:SoTien q:donVi="đồng">4500000</q:SoTien><q:Trong/><q:GhiChu xml:lang="vi"><![CDATA[a < b]]>\r\n</q:GhiChu>\n</q:ToTrinh>\n'
 ).encode()
 SOAP11 = "http://schemas.xmlsoap.org/soap/envelope/"
