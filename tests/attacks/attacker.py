@@ -55,7 +55,7 @@ class Case:
     name: str
     body: bytes
     content_type: str
-    headers: tuple[tuple[str, str], ...] = ()
+    endpoint: str = "documents"
 
 
 #: Alters a signed envelope in place, or gives other octets for it.
