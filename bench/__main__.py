@@ -6,6 +6,7 @@ documents  for each size: the floor's blocks (``floor.py``) and the bus under lo
 scale      one worker, two, and PostgreSQL (``scale.py``)      flat    memory after thousands of messages (``flat.py``)
 commits    group commit on a slow disk (``commits.py``)        routes  a thousand routes (``routes.py``)
 large      memory for large documents (``large.py``)           drain   a hundred thousand waiting messages (``drain.py``)
+signatures signing and verifying beside signxml and python-xmlsec, and a receipt (``signatures.py``)
 growth     a million waiting messages against a thousand (``growth.py``)
 """
 
@@ -21,7 +22,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import accounting, commits, drain, flat, floor, growth, large, load, requests, routes, scale
+from bench import accounting, commits, drain, flat, floor, growth, large, load, requests, routes, scale, signatures
 
 #: Octets of the document.
 SIZES = (5_000, 100_000)
@@ -85,6 +86,7 @@ SECTIONS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "flat": lambda: flat.measure(_say),
     "commits": commits.measure,
     "routes": routes.measure,
+    "signatures": signatures.measure,
     "large": large.measure,
     "drain": drain.measure,
     "growth": lambda: growth.measure(_say),
