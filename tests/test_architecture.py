@@ -51,6 +51,7 @@ FLOORS: dict[str, int] = {
     "bus.options": 2,
     "bus.breaker": 2,
     "bus.checkpoint": 2,
+    "bus.asic": 2,
     # 3: the contracts between parts
     "bus.exchange": 3,
     "bus.endpoint": 3,
@@ -66,6 +67,7 @@ FLOORS: dict[str, int] = {
     "bus.route": 5,
     "bus.lanes": 5,
     "bus.audit": 5,
+    "bus.proofs": 5,
     "bus.reconciling": 5,
     "bus.config": 6,
     "bus.node": 6,
@@ -96,7 +98,7 @@ HOMES: dict[str, set[str]] = {
     "amqp": {"bus.amqp", "adapters"},
     "asn1crypto": {"bus.timestamps", "bus.pdf", "bus.trust"},
     "cryptography": {"bus.methods", "bus.signer", "bus.trust", "bus.keys", "bus.pki", "bus.signature", "bus.evidence", "sandbox"}
-    | {"bus.timestamps", "bus.pdf", "bus.keyfiles", "bus.ocsp", "bus.pkcs11", "bus.responders", "bus.revocation"},
+    | {"bus.timestamps", "bus.pdf", "bus.keyfiles", "bus.ocsp", "bus.pkcs11", "bus.responders", "bus.revocation", "bus.proofs"},
     "kombu": {"bus.amqp", "bus.wakeup"},
     "lxml": {
         "bus.xmlio",
@@ -112,13 +114,15 @@ HOMES: dict[str, set[str]] = {
         "bus.edxml",
         "bus.evidence",
         "bus.checkpoint",
+        "bus.proofs",
         "bus.steps",
         "bus.route",
         "bus.config",
         "adapters",
         "sandbox",
     },
-    "orjson": {"bus.log", "bus.http", "bus.store", "bus.vxp", "adapters", "bus.cli", "bus.cli.screen", "bus.audit", "sandbox"},
+    "orjson": {"bus.log", "bus.http", "bus.store", "bus.vxp", "adapters", "bus.cli", "bus.cli.screen", "bus.audit", "sandbox"}
+    | {"bus.proofs"},
     "pkcs11": {"bus.pkcs11"},
     "prometheus_client": {"bus.metrics"},
     "psycopg": {"bus.store"},

@@ -47,7 +47,7 @@ _MEDIA_TYPES: Mapping[str, str] = {
     ".cer": "application/pkix-cert",
     ".crl": "application/pkix-crl",
     ".ocsp": "application/ocsp-response",
-    ".tsr": "application/timestamp-reply",
+    ".tst": "application/vnd.etsi.timestamp-token",
 }
 
 

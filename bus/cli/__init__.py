@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from bus.cli import messages, screen, site, upkeep
+from bus.cli import messages, proofs, screen, site, upkeep
 from bus.errors import BusError, ConfigurationError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 site.register(app)
 messages.register(app)
 upkeep.register(app)
+proofs.register(app)
 
 
 def main() -> None:

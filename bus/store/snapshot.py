@@ -7,13 +7,23 @@ from typing import Any
 import sqlalchemy as sa
 
 from bus.octets import Body
-from bus.store import dialect
+from bus.store import dialect, searching
 from bus.store.blobs import Shelf
 from bus.store.standing import RANKED, Standing, standing
 from bus.store.tables import PRUNINGS, Row, blobs, deliveries, heads, journal, messages, pruning, receipts
 
 #: Rows fetched at once.
 _ROWS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """All rows about one message, its own first; the others in the order in which they came to be."""
+
+    message: Row
+    deliveries: tuple[Row, ...]
+    receipts: tuple[Row, ...]
+    journal: tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +83,25 @@ class Snapshot:
     def deliveries(self) -> Iterator[Row]:
         """Every delivery, by its id."""
         return self.stream(sa.select(deliveries).order_by(deliveries.c.id))
+
+    def about(self, message_id: str) -> About | None:
+        """Everything about a message, by its own id."""
+
+        def rows(table: sa.Table, *order: sa.Column[Any]) -> tuple[Row, ...]:
+            return tuple(self.stream(sa.select(table).where(table.c.message_id == message_id).order_by(*order)))
+
+        message = self.message(message_id)
+        if message is None:
+            return None
+        said = rows(receipts, receipts.c.at, receipts.c.id)
+        return About(message, rows(deliveries, deliveries.c.seq), said, rows(journal, journal.c.at, journal.c.chain, journal.c.seq))
+
+    def named(self, key: str) -> list[str]:
+        """Ids of the messages that go by ``key``: the bus's id, the sender's, or the DocumentId; oldest first."""
+        if not _legible(key):
+            return []
+        found = sa.select(messages.c.id).where(searching.named(key)).order_by(messages.c.accepted, messages.c.id)
+        return [row.id for row in self.stream(found)]
 
     def message(self, key: str) -> Row | None:
         """One message's row."""

@@ -1,0 +1,154 @@
+"""Commands for those who must be convinced: evidence writes what proves one message, verify checks it without the store and without us."""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Iterable, Iterator
+from hashlib import file_digest
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from bus import asic, daemon, proofs
+from bus.checkpoint import Summary
+from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say
+from bus.config import Loaded
+from bus.errors import Deferred
+from bus.octets import Chunk
+from bus.proofs import Report, Sources, Verdict, authorities
+from bus.proofs import manifest as told
+from bus.store import Store, archive
+from bus.store.snapshot import Snapshot
+from bus.trust import der
+
+#: How a verdict looks before its line.
+_MARKS = {Verdict.ESTABLISHED: ("+", "green"), Verdict.OPEN: ("?", "yellow"), Verdict.BROKEN: ("!", "red")}
+
+
+def evidence(
+    message: Annotated[str, typer.Argument(metavar="ID", help="The bus's id, the sender's, or the DocumentId.")],
+    output: Annotated[Path, typer.Option("--output", "-o", dir_okay=False, help="The container to write, FILE.asice.")],
+    from_archive: Annotated[
+        Path | None, typer.Option("--archive", exists=True, dir_okay=False, help="An archive that holds the message, if it was pruned.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    site: SiteOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """Write one message's evidence: an ASiC-E container that proves who sent it, when it was accepted, and what was delivered."""
+    if output.exists() and not force:
+        _fail(say("cli-evidence-exists", file=output))
+    now = daemon.utc_now()
+    with daemon.opened(site, os.environ, "operator") as (loaded, store), _snapshot(store, from_archive) as snapshot:
+        about = snapshot.about(_only(snapshot, message))
+        if about is None:
+            _fail(say("cli-no-message", message=message))
+        if any(store.proof(row.chain, row.seq) is None for row in about.journal):
+            asyncio.run(_checkpoint(loaded, store))
+        files = proofs.collect(snapshot, about, _sources(loaded, store), now)
+        _write(output, asic.write(files, loaded.site.keyring.signer(loaded.site.key), now))
+    with output.open("rb") as written:
+        digest = file_digest(written, "sha256").hexdigest()
+    manifest = told.read(bytes(files[told.NAME]))  # type: ignore[arg-type]  # it was made just now, of bytes
+    unproved = sum(row.proof is None for row in manifest.rows)
+    if json:
+        summary = {"rows": len(manifest.rows), "unproved": unproved, "checkpoints": len(manifest.checkpoints), "lost": manifest.lost}
+        emit({"file": str(output), "sha256": digest, "message": manifest.message, "parts": len(files), **summary})
+        return
+    console.print(say("cli-evidence", message=manifest.message, file=output, parts=len(files), digest=digest), markup=False)
+    if unproved:
+        console.print(say("cli-evidence-unproved", count=unproved), style="yellow", markup=False)
+
+
+def verify(
+    file: Annotated[Path, typer.Argument(help="A container that `govbus evidence` wrote.", exists=True, dir_okay=False)],
+    trust: Annotated[
+        Path | None,
+        typer.Option(help="Directory of certificates (*.crt, *.pem) and lists (*.crl) that you trust.", exists=True, file_okay=False),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Check an evidence container offline: what it establishes, line by line; exit 1 where it does not hold."""
+    trusts = authorities.given(trust) if trust else None
+    with file.open("rb") as opened:
+        report = proofs.verify(opened, trusts)
+    if json:
+        emit({"ok": report.ok, "lines": [_told(report, index) for index in range(len(report.lines))]})
+    else:
+        for line in report.lines:
+            mark, style = _MARKS[line.verdict]
+            console.print(f"{mark} {line.say(language())}", style=style, markup=False)
+        numbers = {str(verdict): sum(line.verdict is verdict for line in report.lines) for verdict in Verdict}
+        good = say("cli-verify-good", established=numbers["established"], open=numbers["open"])
+        console.print(good if report.ok else say("cli-verify-bad", count=numbers["broken"]), style="bold", markup=False)
+    raise typer.Exit(0 if report.ok else 1)
+
+
+def _told(report: Report, index: int) -> dict[str, object]:
+    line = report.lines[index]
+    return {"verdict": line.verdict, "says": line.key, "part": line.part, "text": {each: line.say(each) for each in ("vi", "en")}}
+
+
+@contextlib.contextmanager
+def _snapshot(store: Store, path: Path | None) -> Iterator[Snapshot]:
+    """One unchanging view of the store, or of an archive."""
+    if path is None:
+        with store.snapshot() as snapshot:
+            yield snapshot
+        return
+    with tempfile.TemporaryDirectory(prefix="govbus-evidence-") as directory:
+        engine, files, _ = archive.load(path, Path(directory))
+        with engine.connect() as connection:
+            yield Snapshot(connection, files)
+        engine.dispose()
+
+
+def _only(snapshot: Snapshot, key: str) -> str:
+    """The one message that goes by ``key``."""
+    ids = snapshot.named(key)
+    if len(ids) > 1 and key not in ids:
+        _fail(say("cli-evidence-several", count=len(ids), message=key, ids=", ".join(ids)))
+    return key if key in ids or not ids else ids[0]
+
+
+async def _checkpoint(loaded: Loaded, store: Store) -> None:
+    """State now what the next round of the daemon would: what was journalled up to here."""
+    grown, now = store.growth(), daemon.utc_now()
+    if grown.spans:
+        summary = Summary(grown.number, now, loaded.site.organisation, grown.previous, grown.spans)
+        await store.keep_checkpoint(grown, now, daemon.open_evidence(loaded.site).seal_checkpoint(summary))
+
+
+def _sources(loaded: Loaded, store: Store) -> Sources:
+    stamped = loaded.site.timestamps
+    routes = {route.name: route.block for route in loaded.routes.values()}
+    return Sources(loaded.site, store, routes, tuple(der(one) for one in stamped.anchors) if stamped else ())
+
+
+def _write(path: Path, octets: Iterable[Chunk]) -> None:
+    """Complete or absent: beside its place, down to the disk, and renamed. Documents are in it: for its owner's eyes only."""
+    unfinished = path.with_name(f".unfinished-{secrets.token_hex(4)}-{path.name}")
+    try:
+        with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+            file.writelines(octets)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+    except OSError as error:
+        raise Deferred("file-unwritable", file=path, detail=error.strerror or error) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _fail(sentence: str) -> NoReturn:
+    console.print(sentence, style="red", markup=False)
+    raise typer.Exit(1)
+
+
+def register(app: typer.Typer) -> None:
+    """Put these commands into the program."""
+    for command in (evidence, verify):
+        app.command()(command)

@@ -1,0 +1,116 @@
+"""Manifest: ``evidence.json``, which says what the parts of an evidence are, and points; it proves nothing by itself.
+
+What it points at is believed for its digest: a journal row's file has the row's hash as its SHA-256, a stored row's file has the one that
+the journal vouches for, and everything else goes by the digest that those rows name.
+
+``read`` raises Rejected ``evidence-invalid`` for what is not written as ``octets`` writes it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bus.errors import Rejected
+
+NAME = "evidence.json"
+README = "README.txt"
+FORMAT = "govbus-evidence/1"
+#: The message's own row, as the journal vouches for it.
+MESSAGE = "message/row.json"
+#: Whose a certificate may be beside a partner's, whose names hold no colon.
+SITE, TSA = "site:", "tsa:"
+
+
+@dataclass(frozen=True, slots=True)
+class Inclusion:
+    """That a journal row stands in a checkpoint (RFC 9162 section 2.1.3): ``path`` in lower-case hex."""
+
+    checkpoint: int
+    first: int
+    last: int
+    index: int
+    path: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RowFile:
+    """A journal row's file, and the proof that it was in the journal; None where no checkpoint speaks of it yet."""
+
+    file: str
+    proof: Inclusion | None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A certificate or what is known of revocations, and whose it is: SITE, TSA or a partner's name."""
+
+    file: str
+    of: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """A checkpoint's file, and its time-stamp's, or ""."""
+
+    number: int
+    file: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a history names with its digest, and its file: "" where the site has it no more."""
+
+    note: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """``lost``: digests of octets that the store names and has no more."""
+
+    message: str
+    organisation: str
+    written: str
+    rows: tuple[RowFile, ...] = ()
+    checkpoints: tuple[Stated, ...] = ()
+    certificates: tuple[Held, ...] = ()
+    revocation: tuple[Held, ...] = ()
+    used: tuple[Used, ...] = ()
+    lost: tuple[str, ...] = ()
+    format: str = field(default=FORMAT)
+
+    def octets(self) -> bytes:
+        """As it is written: one way only."""
+        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True, indent=1).encode() + b"\n"
+
+
+def read(octets: bytes) -> Manifest:
+    """The manifest. Raises Rejected."""
+    try:
+        data = json.loads(octets)
+        found = Manifest(
+            rows=tuple(_row(row) for row in data.pop("rows")),
+            checkpoints=_all(Stated, data.pop("checkpoints")),
+            certificates=_all(Held, data.pop("certificates")),
+            revocation=_all(Held, data.pop("revocation")),
+            used=_all(Used, data.pop("used")),
+            lost=tuple(data.pop("lost")),
+            **data,
+        )
+        same = found.octets() == octets
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise Rejected("evidence-invalid", part=NAME, detail=f"{type(error).__name__} {error}") from error
+    if found.format != FORMAT or not same:
+        raise Rejected("evidence-invalid", part=NAME, detail=f"it is not a {FORMAT}")
+    return found
+
+
+def _row(data: Mapping[str, Any]) -> RowFile:
+    proof = data["proof"]
+    return RowFile(data["file"], Inclusion(**{**proof, "path": tuple(proof["path"])}) if proof else None)
+
+
+def _all(kind: Any, listed: Sequence[Mapping[str, Any]]) -> Any:
+    return tuple(kind(**data) for data in listed)

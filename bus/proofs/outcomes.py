@@ -1,0 +1,163 @@
+"""Outcomes: what became of the message. Receipts that the site signed, octets that were delivered, and what partners answered.
+
+A receipt counts if the site's signature holds, if the journal row of its event names it by digest, and if it says what the row says. A
+delivery counts if the journal vouches for its row; what was sent is compared with what the receipt's row names.
+
+Raises Rejected: ``evidence-invalid``, and what ``bus.evidence`` and ``bus.signature`` raise.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from lxml import etree
+
+from bus import evidence, xmlio
+from bus.errors import Quoted, Rejected
+from bus.message import Message
+from bus.octets import SMALL, Body, digest, whole
+from bus.proofs.case import Case, JournalRow, invalid
+from bus.proofs.lines import Line, established, unproved
+from bus.proofs.manifest import SITE, TSA
+from bus.receipt import Receipt, Status
+from bus.signature import xades
+from bus.signature.policy import LEGACY, MODERN, SignaturePolicy, ours
+
+_RECEIPT = f"{{{evidence.NAMESPACE}}}Receipt"
+_ANY = SignaturePolicy(MODERN, LEGACY)
+_AS_IS, _CANONICAL, _OTHERWISE = "verify-sent-as-is", "verify-sent-canonical", "verify-sent-unknown"
+_SAME = frozenset({_AS_IS, _CANONICAL})
+
+
+def accepted(case: Case) -> Iterator[Line]:
+    """The message itself: its row and its octets are those that the journal speaks of."""
+    row, message = case.the_row("accepted"), case.message
+    yield established("verify-accepted", message=message["public_id"], at=row.at.isoformat(), sender=message["sender"])
+    body = case.body(message["digest"])
+    if body is None:
+        yield unproved("verify-content-lost", digest=message["digest"])
+    else:
+        yield established("verify-content", digest=message["digest"], size=len(body), file=case.digests[message["digest"]])
+
+
+def receipts(case: Case) -> Iterator[Line]:
+    """Every receipt that a journal row speaks of."""
+    for row in case.rows:
+        said = row.detail.get("receipt")
+        if said:
+            receipt = _receipt(case, row, str(said["sha256"]))
+            values = {"status": receipt.status, "code": receipt.code, "at": receipt.at.isoformat(), "recipient": receipt.recipient}
+            yield established("verify-receipt", reason=Quoted(receipt.reasons), **values)
+
+
+def _receipt(case: Case, row: JournalRow, wanted: str) -> Receipt:
+    part = case.digests.get(wanted)
+    if part is None:
+        raise invalid(row.file, f"the receipt that it speaks of is not there (SHA-256 {wanted})")
+    try:
+        verified = xades.verify(case.octets(part), lambda certificate: certificate, policies=ours)
+        receipt = evidence.parse(verified.octets)
+        case.authorities.site(verified.certificate, receipt.at)
+    except Rejected as error:
+        raise invalid(part, str(error)) from error
+    told = (receipt.status.lower(), receipt.digest, receipt.previous)
+    if told != (row.values["event"], case.message["digest"], row.values["previous"]):
+        raise invalid(part, "it says something else than the journal row that names it")
+    return receipt
+
+
+def deliveries(case: Case) -> Iterator[Line]:
+    """Every delivery that was owed, with what was sent and what came back."""
+    for entry in (entry for row in case.rows for entry in row.detail.get("owed", ())):
+        part = case.digests.get(entry["row"])
+        if part is None:
+            raise invalid(entry["delivery"], "the row of this delivery is not there")
+        row = case.json(part)
+        if not row["receipt_id"]:
+            yield from _delivery(case, row)
+
+
+def _delivery(case: Case, row: Mapping[str, Any]) -> Iterator[Line]:
+    acts = [act for act in case.rows if act.values["delivery_id"] == row["id"]]
+    last = next((act for act in reversed(acts) if "receipt" in act.detail or act.values["event"] == "routed"), None)
+    values = {"target": row["owner"] or row["target"], "digest": row["digest"]}
+    if last is None:
+        yield unproved("verify-delivery-open", **values)
+        return
+    if last.values["event"] == "routed":
+        return
+    body = case.body(row["digest"])
+    if body is None:
+        yield unproved("verify-content-lost", digest=row["digest"])
+    yield established("verify-delivery", event=last.values["event"].upper(), at=last.at.isoformat(), **values)
+    for act in acts:
+        if act.values["event"] == Status.DELIVERED.lower():
+            yield from _sent(case, row, act, body)
+
+
+def _sent(case: Case, row: Mapping[str, Any], act: JournalRow, body: Body | None) -> Iterator[Line]:
+    """What left, and the partner's reply."""
+    sent = act.detail.get("sent", "")
+    if body is not None:
+        form = _form(body, sent)
+        line = established if form in _SAME else unproved
+        yield line(form, digest=sent, target=row["target"])
+    reply = act.detail.get("reply", "")
+    if not reply:
+        yield unproved("verify-no-reply", target=row["target"])
+    elif reply not in case.digests:
+        yield unproved("verify-content-lost", digest=reply)
+    else:
+        yield established("verify-reply", target=row["target"], digest=reply, file=case.digests[reply])
+        yield from _answered(case, row, act, case.files[case.digests[reply]], sent)
+
+
+def _form(body: Body, sent: str) -> str:
+    """In which form these octets have the digest of what left: as they are, canonical, or in none that is known here."""
+    if digest(body).hex() == sent:
+        return _AS_IS
+    try:
+        canonical = Message("", {}, body)
+        written = canonical.hollow.canonical(canonical.outline)
+    except Rejected:
+        return _OTHERWISE
+    return _CANONICAL if digest(written).hex() == sent else _OTHERWISE
+
+
+def _answered(case: Case, row: Mapping[str, Any], act: JournalRow, reply: Body, sent: str) -> Iterator[Line]:
+    """The partner's own receipt in its reply, if there is one that can be read: what it states about what it was sent."""
+    found = _sealed(reply)
+    if found is None:
+        yield unproved("verify-reply-unsigned", target=row["target"])
+        return
+    part = case.digests[digest(reply).hex()]
+    try:
+        verified = xades.verify_tree(found, lambda certificate: certificate, policies=lambda _: _ANY)
+        receipt = evidence.parse(verified.octets)
+    except Rejected as error:
+        raise invalid(part, str(error)) from error
+    if receipt.digest != sent:
+        raise invalid(part, "the partner's receipt is about other octets")
+    by = case.authorities.vouch(_partner(case, verified.certificate, act.at), verified.certificate, act.at)
+    values = {"target": row["target"], "subject": by.subject, "fingerprint": by.fingerprint}
+    yield established("verify-partner-receipt", status=receipt.status, at=receipt.at.isoformat(), **values)
+    if by.unknown:
+        yield unproved("verify-untrusted", sender=row["target"], **values)
+
+
+def _sealed(reply: Body) -> etree._Element | None:
+    """The one signed receipt in a reply that is plain XML."""
+    try:
+        root = xmlio.parse(whole(reply)) if len(reply) <= SMALL else None
+    except Rejected:
+        return None
+    found = list(root.iter(_RECEIPT)) if root is not None else []
+    if len(found) != 1 or found[0].find("{*}Signature") is None:
+        return None
+    return xmlio.parse(xmlio.canonicalize(found[0]))
+
+
+def _partner(case: Case, certificate: bytes, at: datetime) -> str:
+    """Whose the container says this certificate is: whoever's certificates vouch for it."""
+    of = (of for of in case.authorities.held if of not in {SITE, TSA} and case.authorities.knows(of, certificate, at))
+    return next(of, "")

@@ -1,0 +1,90 @@
+"""The sender: that the request which came in bears its signature, and carried exactly this message.
+
+The request is verified again, octet for octet as it came in, and by no word of ours: WS-Security over the SOAP Body, attached parts in
+their inlined form. What the signature covers is then compared with the message that the journal speaks of. Old certificates and times do
+not matter here: the signature is judged as of the moment of acceptance, and the request's own time must lie close to that.
+
+Raises Rejected: what ``bus.soap`` and ``bus.signature.wss`` raise, and ``evidence-invalid``.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+import orjson
+from lxml import etree
+
+from bus import soap
+from bus.errors import Rejected
+from bus.hollow import Hollow
+from bus.message import CREDENTIAL
+from bus.octets import Body, collected, decoded, digest, whole
+from bus.proofs.authorities import Known
+from bus.proofs.case import Case, invalid
+from bus.proofs.lines import Line, established, unproved
+from bus.signature import wss
+from bus.signature.policy import LEGACY, MODERN, SignaturePolicy
+from bus.soap import Envelope
+
+_EXCHANGE = "{urn:govbus:exchange:v1}"
+#: What counted for the partner then is not known here. What is legacy is said.
+_ANY = SignaturePolicy(MODERN, LEGACY)
+#: The Timestamp was checked at the door; a signature over the Body is what proves the sender.
+_COVERS = wss.Policy(covers=("Body",))
+
+
+def signed(case: Case) -> Iterator[Line]:
+    """Who sent the message, by its own signature."""
+    message = case.message
+    accepted = datetime.fromisoformat(message["accepted"])
+    credential = orjson.loads(message["headers"]).get(CREDENTIAL, "")
+    sender = message["sender"]
+    request = case.body(message.get("request", ""))
+    if not message.get("request"):
+        yield unproved("verify-no-request", sender=sender, credential=credential or "-")
+        return
+    if request is None:
+        yield unproved("verify-request-lost", digest=message["request"])
+        return
+    part = case.digests[message["request"]]
+    try:
+        envelope = soap.read(whole(request), message["request_type"])
+        named = Known(case.authorities.named_anchors(sender) + case.authorities.given_anchors())
+        verified = wss.verify(
+            envelope.root, _COVERS, lambda *_: sender, accepted, known=named, hollow=envelope.hollow, policies=lambda _: _ANY
+        )
+        carried = _carried(envelope)
+    except Rejected as error:
+        raise invalid(part, str(error)) from error
+    if carried != message["digest"]:
+        raise invalid(part, "it carried another message")
+    by = case.authorities.vouch(sender, verified.certificate, accepted)
+    values = {"sender": sender, "subject": by.subject, "fingerprint": by.fingerprint}
+    yield established("verify-request", at=verified.signed_at.isoformat() if verified.signed_at else "-", **values)
+    yield established("verify-request-carried", digest=carried)
+    if by.unknown:
+        yield unproved("verify-untrusted", **values)
+    if verified.legacy:
+        yield unproved("verify-legacy", algorithm=verified.legacy, **values)
+
+
+def _carried(envelope: Envelope) -> str:
+    """SHA-256 of the document in a SendDocument request: base64 content, or the canonical form of an element."""
+    payload = envelope.payload
+    found = {name: payload.find(f"{_EXCHANGE}{name}") for name in ("Content", "Document")}
+    content, document = found["Content"], found["Document"]
+    if payload.tag == f"{_EXCHANGE}SendDocument" and not envelope.detached:
+        if content is not None and document is None:
+            return digest(_decoded(content, envelope.hollow)).hex()
+        if document is not None and content is None and len(document) == 1:
+            return digest(envelope.hollow.canonical(document[0])).hex()
+    raise Rejected("soap-invalid", detail="the request is no SendDocument with its document covered by the signature")
+
+
+def _decoded(element: etree._Element, hollow: Hollow) -> Body:
+    attached = hollow.attached(element)
+    if attached is not None:
+        return attached
+    try:
+        return collected(decoded(hollow.text(element)))
+    except ValueError:
+        raise Rejected("soap-invalid", detail="the base64 is damaged") from None

@@ -1,0 +1,93 @@
+"""Verifying: one evidence container, offline, question by question; what it establishes, what it leaves open, and what does not hold.
+
+The container comes first: while any octet of it is in doubt nothing else is looked at. Then each topic is asked for itself, so that one
+broken part does not hide another. Pure but for reading the file: no store, no network, no clock; certificates are judged as of the
+moments that the journal, the receipts and the time-stamps name. Raises nothing for what it finds.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import IO
+
+from bus import asic
+from bus.asic.container import SIGNATURE, Container
+from bus.errors import BusError, Rejected
+from bus.proofs import authorities, chain, manifest, outcomes, sender
+from bus.proofs.case import Case, Topic, invalid, octets_of
+from bus.proofs.lines import Line, Report, broken, established, unproved
+from bus.proofs.manifest import NAME, SITE
+from bus.proofs.used import named
+from bus.trust import Trust
+
+
+def verify(file: IO[bytes], trusts: Sequence[Trust] | None) -> Report:
+    """What the container in ``file`` establishes; ``trusts``: the verifier's own (``authorities.given``), or None."""
+    try:
+        case = _opened(asic.read(file, lambda certificate: certificate), trusts)
+        return Report([line for topic in TOPICS for line in _asked(topic, case)])
+    except BusError as error:
+        return Report([broken(str(error.values.get("part", "")) or SIGNATURE, error)])
+
+
+def _opened(container: Container[bytes], trusts: Sequence[Trust] | None) -> Case:
+    told = manifest.read(octets_of(container.files, NAME))
+    return Case(container, told, authorities.held(told, container.files, trusts))
+
+
+def _asked(topic: Topic, case: Case) -> Iterable[Line]:
+    """The topic's lines, up to where it does not hold."""
+    lines: list[Line] = []
+    try:
+        for line in topic(case):
+            lines.append(line)  # noqa: PERF402 - what came before a refusal stands
+    except BusError as error:
+        lines.append(broken(str(error.values.get("part", "")) or topic.__name__, error))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        # Rightly signed, and still not what an evidence of ours looks like.
+        lines.append(broken(topic.__name__, invalid(topic.__name__, f"{type(error).__name__} {error}")))
+    return lines
+
+
+def _container(case: Case) -> Iterator[Line]:
+    """Who signed the container, and when, as the signer says."""
+    verified = case.container.signed
+    at = verified.signed_at or datetime.fromisoformat(case.manifest.written)
+    try:
+        by = case.authorities.site(verified.certificate, at)
+    except Rejected as error:
+        raise invalid(SIGNATURE, str(error)) from error
+    values = {"subject": by.subject, "fingerprint": by.fingerprint, "organisation": case.manifest.organisation}
+    yield established("verify-container", count=len(case.files))
+    yield established("verify-signed", at=at.isoformat(), **values)
+
+
+def _used(case: Case) -> Iterator[Line]:
+    """By which route, schemas and stylesheets, as the journal names them; and which of these files are here."""
+    files = {one.note: one.file for one in case.manifest.used}
+    for one in named(row.detail for row in case.rows):
+        file = files.get(one.note, "")
+        if file and case.digest_of(file) != one.digest:
+            raise invalid(file, "it is not what the journal names")
+        values = {"kind": one.kind, "name": one.name, "digest": one.digest}
+        yield established("verify-used", file=file, **values) if file else unproved("verify-used-gone", **values)
+
+
+def _named(case: Case) -> Iterator[Line]:
+    """Whose word all this is, where the verifier brought no trust: fingerprints to be compared with what those parties publish."""
+    if case.authorities.given is None:
+        for of, by in case.authorities.named.values():
+            who = case.manifest.organisation if of == SITE else of
+            yield unproved("verify-named", who=who, subject=by.subject, fingerprint=by.fingerprint)
+
+
+#: The questions, in the order in which a reader asks them.
+TOPICS: Sequence[Topic] = (
+    _container,
+    outcomes.accepted,
+    sender.signed,
+    outcomes.receipts,
+    outcomes.deliveries,
+    chain.proved,
+    _used,
+    _named,
+)

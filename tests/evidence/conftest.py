@@ -1,0 +1,44 @@
+"""A bus with a P-256 key, which makes small containers, and one message's evidence for all tests that only look at it."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from evidence_rig import ROUTES, Told, now
+from soap_rig import build
+
+from bus import pki
+
+
+@pytest.fixture(scope="session")
+def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One development PKI for all tests of this area."""
+    directory = tmp_path_factory.mktemp("pki") / "certs"
+    partners = {"unit": "Đơn vị", "other": "Bộ khác"}
+    pki.development(directory, organisation_name="Bộ Thông tin và Truyền thông", partners=partners, now=now(), key_type="ec-p256")
+    return directory
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def told(tmp_path_factory: pytest.TempPathFactory, certs: Path) -> AsyncIterator[Told]:
+    """The bus, running."""
+    rig = build(tmp_path_factory.mktemp("site"), certs, ROUTES)
+    await rig.engine.start()
+    yield Told(rig)
+    await rig.engine.stop(grace=1)
+    rig.store.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def message(told: Told) -> str:
+    """A message that was accepted, fetched and confirmed, with a time-stamped checkpoint over it."""
+    message = await told.live()
+    await told.checkpoint()
+    return message
+
+
+@pytest.fixture(scope="session")
+def container(told: Told, message: str) -> bytes:
+    """Its evidence."""
+    return told.container(message)
