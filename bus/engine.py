@@ -26,6 +26,7 @@ from typing import Any
 import structlog
 
 from bus import log, metrics, points
+from bus.checkpointing import Checkpointing
 from bus.delivery import ROUTE_PREFIX
 from bus.endpoint import Adapter, Answer, Fetched, Pending, SignedRequest
 from bus.errors import BusError, Deferred, Rejected, text
@@ -76,12 +77,14 @@ class Engine:
         on_nudge: Callable[[str], None] = lambda _target: None,
         steady: Clock | None = None,
         lease: timedelta = LEASE,
+        checkpointing: Checkpointing | None = None,
     ) -> None:
         """An engine that is not started.
 
         ``on_nudge``  is called, on the loop, with each target that a commit of this engine created work for: for the other nodes
         ``steady``    the clock by which things end for good (``bus.steady``), where ``clock`` may leap
         ``lease``     how long a claim lasts; losing a node costs this much
+        ``checkpointing``   what signs and time-stamps the journal, and stops acceptance when it has not been for too long
         """
         self._site = site
         self._store = store
@@ -97,6 +100,7 @@ class Engine:
         self._attempt_seconds = lease.total_seconds() * 0.9
         self._lanes = Lanes(store, self._attempt, lease)
         self._housekeeping = Housekeeping(store, self._lanes, routes, clock, self._steady)
+        self._checkpointing = checkpointing
         self._loops: set[asyncio.Task[None]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -107,6 +111,8 @@ class Engine:
         """Gate, then one transaction, then the receipt. Whatever this returns is on disk. Raises Rejected or Deferred."""
         message = replace(message, id=self._ids(), headers={**message.headers, ENDPOINT: endpoint})
         try:
+            if self._checkpointing is not None:
+                self._checkpointing.admit()
             admitted = partial(offload, self._size(endpoint, message), self._admit, endpoint, message)
             route, owed, note = await settled(self._site.keyring.statuses, admitted)
             points.reach("accept.admitted")
@@ -207,8 +213,12 @@ class Engine:
         points.reach("start.released")
         if released:
             _log.info(log.RELEASED, deliveries=released)
+        if self._checkpointing is not None:
+            await self._checkpointing.start()
         self._open_lanes()
-        for loop in (self._lanes.poll(), self._housekeeping.run()):
+        loops = [self._lanes.poll(), self._housekeeping.run()]
+        loops += [self._checkpointing.run()] if self._checkpointing is not None else []
+        for loop in loops:
             self._loops.add(asyncio.create_task(loop))
         for adapter in self._endpoints.values():
             await adapter.start(self)

@@ -24,7 +24,7 @@ REVOCATION_DOWN = Gauge("govbus_revocation_unavailable", "1 while nobody answers
 REVOCATION_ACCEPTED = Counter("govbus_revocation_accepted_total", "Uses of certificates of unknown status, by when-unknown.", ["partner"])
 TOKEN_UP = Gauge("govbus_token_up", "Whether a key in a PKCS#11 token signs.", ["name"])
 
-TIMESTAMP_AGE = Gauge("govbus_timestamp_age_seconds", "Age of the last time-stamp on the journal; since the first start where there is none.")
+TIMESTAMP_AGE = Gauge("govbus_timestamp_age_seconds", "Age of the last time-stamp on the journal, or of the first checkpoint.")
 
 BROKER = Gauge("govbus_broker_connected", "Whether nudges between nodes can be heard and told; without them nodes poll.", ["side"])
 NUDGES = Counter("govbus_nudges_heard_total", "Nudges from other processes of this bus.")

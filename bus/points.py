@@ -33,6 +33,9 @@ POINTS: Final[Mapping[str, str]] = {
     "poller.fetched": "a file of the hub's list is here; nothing of it is stored",
     "poller.accepted": "a file of the hub's list is stored; the hub has not been told",
     "poller.reported": "the hub was told what became of a file",
+    # Checkpoints of the journal.
+    "checkpoint.signed": "a checkpoint is signed; it is not stored",
+    "timestamp.fetched": "the authority has time-stamped a checkpoint; the token is not stored",
     # The daemon's own life.
     "start.begun": "a daemon starts; what its last life had claimed is still claimed",
     "start.released": "what the last life had claimed is free again; no lane is open",

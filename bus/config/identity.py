@@ -87,7 +87,8 @@ def _timestamps(reading: Reading, block: TimestampBlock | None) -> Authority | N
     if faults:
         reading.elsewhere(ConfigurationError(faults))
     elif not trust.authorities:
-        reading.faults.add(path if "trust" in reading.data["site"]["timestamps"] else path[:2], f"certs/{block.trust} holds no authority; put the root of the time-stamping authority there")
+        where = path if "trust" in reading.data["site"]["timestamps"] else path[:2]
+        reading.faults.add(where, f"certs/{block.trust} holds no authority; put the root of the time-stamping authority there")
     return Authority(block.url, trust.authorities, block.every, block.limit, block.policy or "")
 
 

@@ -1,6 +1,8 @@
 """What the tests of checkpoints do to a store: journal something, and write checkpoints as the daemon does."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+
+from helping import HandClock
 
 from bus.checkpoint import Summary
 from bus.endpoint import Sent
@@ -8,23 +10,9 @@ from bus.evidence import Evidence
 from bus.message import FROM, SENDER, SENDER_MESSAGE_ID, Message
 from bus.store import Owed, Store
 
-BEGIN = datetime(2026, 1, 31, 8, 0, tzinfo=UTC)
 ORGANISATION = "000.00.00.G14"
 LEASE = timedelta(minutes=5)
 LIFE = timedelta(days=5)
-
-
-class HandClock:
-    """A clock that stands still until the test moves it."""
-
-    def __init__(self, now: datetime) -> None:
-        self.now = now
-
-    def __call__(self) -> datetime:
-        return self.now
-
-    def advance(self, **step: float) -> None:
-        self.now += timedelta(**step)
 
 
 async def life(store: Store, clock: HandClock, number: int, target: str = "partner") -> None:

@@ -2,12 +2,12 @@
 
 import itertools
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from checkpoint_rig import BEGIN, HandClock
+from helping import BEGIN, HandClock
+from tsa_server import Authority, TimestampServer
 
 from bus import pki
 from bus.evidence import Evidence
@@ -25,7 +25,7 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
 
 @pytest.fixture
 def clock() -> HandClock:
-    return HandClock(BEGIN)
+    return HandClock()
 
 
 @pytest.fixture
@@ -70,6 +70,7 @@ def store(open_store: Callable[..., Store]) -> Store:
 
 
 @pytest.fixture
-def now() -> datetime:
-    """The machine's time: what the certificates of a scaffolded site are good for."""
-    return datetime.now(UTC)
+def authority(clock: HandClock) -> Iterator[TimestampServer]:
+    """A time-stamping authority on loopback that reads the test's clock."""
+    with TimestampServer(Authority(clock()), clock) as server:
+        yield server

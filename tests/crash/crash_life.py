@@ -21,6 +21,7 @@ from crash_agency import Agency
 from crash_nodes import Node, Runs
 from crash_plan import Cue, Shot
 from crash_post import Book, Post
+from tsa_server import Authority, TimestampServer
 
 from bus import audit, daemon
 from sandbox import sites
@@ -33,6 +34,7 @@ SETTLE_SECONDS = 45.0
 #: Retries and probes are quick here: a life is short.
 _QUICK = (
     ("retry: {first: 30s, factor: 2, most: 1h, give-up: 5d}", "retry: {first: 50ms, factor: 2, most: 400ms, give-up: 5d}"),
+    ("  tls: own/tls\n", "  tls: own/tls\n  timestamps: {url: env:TSA_URL, every: 500ms, limit: 1h}\n"),
     ("poll: 1s", "poll: 200ms, probe-first: 100ms, probe-most: 400ms"),
     ("partner: partner-agency, security", "partner: partner-agency, probe-first: 100ms, probe-most: 400ms, security"),
 )
@@ -65,6 +67,7 @@ class Life:
         self.made = sites.create(directory, datetime.now(UTC))
         self.book = Book()
         self.verdict = Verdict()
+        self.tsa = TimestampServer(Authority(datetime.now(UTC)))
         self.agency = Agency(self.made.key("partner-agency"), self.book.ledger.arrive)
         self.post = Post(self.made, self.agency, self.book, seed)
         self._rng = random.Random(seed)
@@ -75,6 +78,8 @@ class Life:
 
     async def __aenter__(self) -> Self:
         await self.agency.open()
+        self.tsa.__enter__()
+        self.tsa.authority.write(self.made.ministry / "certs" / "trust" / "tsa")
         routes = self.made.ministry / "routes.yaml"
         text = routes.read_text(encoding="utf-8")
         for usual, quick in _QUICK:
@@ -84,7 +89,7 @@ class Life:
         return self
 
     def _node(self, name: str) -> Node:
-        environment = {"GOVBUS_STORE": self._stores.get(name, ""), "AGENCY_URL": self.agency.url}
+        environment = {"GOVBUS_STORE": self._stores.get(name, ""), "AGENCY_URL": self.agency.url, "TSA_URL": self.tsa.url}
         return Node(self._runs, name, getattr(self.made, name), self.made.ports[name], environment)
 
     async def __aexit__(self, *_: object) -> None:
@@ -93,6 +98,7 @@ class Life:
                 node.signal(signal.SIGTERM)
                 with contextlib.suppress(TimeoutError):
                     await node.end()
+        self.tsa.__exit__()
         await self.agency.close()
 
     # --- killing ----------------------------------------------------------------------------------------------------------

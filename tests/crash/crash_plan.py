@@ -45,12 +45,14 @@ KINDS: dict[str, tuple[str, ...]] = {
     "confirm": ("ministry", "hub"),
     "resend": ("ministry",),
     "cancel": ("ministry",),
+    "sealed": ("ministry", "hub"),
+    "stamped": ("ministry",),
     "several": ("ministry",),
 }
 #: Kinds that a life has only at a start; and those that it has not: what takes days (``expire``, ``alarm``), and what operators do to
 #: the store as a whole (``note``), which has tests of its own.
 AT_START = {"release": ("ministry",)}
-NOT_IN_A_LIFE = {"expire", "alarm", "note", "sealed", "stamped"}
+NOT_IN_A_LIFE = {"expire", "alarm", "note"}
 
 #: What takes a document of a certain kind to come to.
 _WAYS = {
@@ -77,6 +79,8 @@ _UNDER_LOAD: dict[str, tuple[tuple[str, ...], int]] = {
     "lane.sent": (("ministry",), 6),
     "lane.finished": (("ministry",), 6),
     "lane.failed": (("ministry",), 1),
+    "checkpoint.signed": (("ministry", "hub"), 3),
+    "timestamp.fetched": (("ministry",), 2),
     "poller.fetched": (("ministry",), 3),
     "poller.accepted": (("ministry",), 3),
     "poller.reported": (("ministry",), 3),

@@ -26,11 +26,14 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
 from bus import points
 
+#: A life is short: checkpoints are written, and looked for, so often.
+CHECKPOINT_SECONDS = 0.3
 #: Seconds between the last moment before a commit and the death that prevents it.
 _SLOW_COMMIT = 0.05
 
@@ -112,8 +115,9 @@ def _child(order: dict[str, object]) -> None:
     os.environ.update(order["environment"])  # type: ignore[arg-type]
     sys.argv = list(order["argv"])  # type: ignore[call-overload]
     points.reach = Armed(os.environ, sys.argv[1]).reach
-    from bus import cli
+    from bus import checkpointing, cli
 
+    checkpointing.EVERY, checkpointing.PAUSE_SECONDS = timedelta(seconds=CHECKPOINT_SECONDS), CHECKPOINT_SECONDS
     cli.main()
 
 
