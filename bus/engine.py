@@ -33,7 +33,7 @@ from bus.errors import BusError, Deferred, Rejected, text
 from bus.exchange import Target, waiting
 from bus.housekeeping import Housekeeping
 from bus.lanes import LEASE, Lanes
-from bus.message import ENDPOINT, RECEIVERS, SENDER, Message
+from bus.message import ENDPOINT, LEGACY, RECEIVERS, SENDER, Message
 from bus.offload import WAITS, offload
 from bus.options import PushOptions
 from bus.organisations import Organisation
@@ -143,7 +143,7 @@ class Engine:
         admitted = route.admit(message, self._clock())
         targets = (Target(ROUTE_PREFIX + route.name),) if route.steps else admitted.to
         order_key = route.order_key(admitted.message)
-        found = {"taps": dict(admitted.taps), "history": list(admitted.history)}
+        found = {"taps": dict(admitted.taps), "history": list(admitted.history), LEGACY: message.header(LEGACY)}
         note = {name: value for name, value in found.items() if value}
         return route, [self._owed_to_target(route, admitted.message, target, order_key) for target in targets], note
 

@@ -78,7 +78,7 @@ class Envelope:
 
     ``payload``    the Body's one element
     ``actions``    every action that the transport, the media type or WS-Addressing named
-    ``addressed``  whether it had WS-Addressing headers; ``message_id`` is then its wsa:MessageID, or ""
+    ``addressed``  whether it had WS-Addressing headers; ``message_id`` and ``relates_to`` are its wsa:MessageID and RelatesTo, or ""
     ``optimised``  whether it came as an XOP package, so that its sender reads one too
     ``detached``   parts that came in by SOAP with Attachments, by Content-ID: a signature must cover each by itself
     ``places``     the elements that refer to them, in whose place ``attach`` puts them
@@ -93,6 +93,7 @@ class Envelope:
     actions: tuple[str, ...]
     addressed: bool
     message_id: str
+    relates_to: str
     optimised: bool
     detached: Mapping[str, Part]
     places: Mapping[str, etree._Element]
@@ -127,8 +128,10 @@ def read(data: bytes, content_type: str, soap_action: str = "") -> Envelope:
     addressing = _addressing(header)
     actions.append(addressing.get("Action", ""))
     named = tuple(action for action in actions if action)
-    message_id = addressing.get("MessageID", "")
-    return Envelope(version, root, header, body, payload, named, bool(addressing), message_id, optimised, detached, places, hollow)
+    message_id, relates_to = addressing.get("MessageID", ""), addressing.get("RelatesTo", "")
+    return Envelope(
+        version, root, header, body, payload, named, bool(addressing), message_id, relates_to, optimised, detached, places, hollow
+    )
 
 
 def guess_version(content_type: str) -> Version:
@@ -159,11 +162,19 @@ def envelope(version: Version, payload: Body, headers: bytes = b"") -> Body:
     return around(b"%b%b<soap:Body>" % (prefix, header), payload, b"</soap:Body></soap:Envelope>")
 
 
+def request_headers(to: str, action: str, message_id: str) -> bytes:
+    """The WS-Addressing headers of a request whose reply comes back on the same connection."""
+    return _addressing_headers({"To": to, "Action": action, "MessageID": message_id})
+
+
 def reply_headers(request: Envelope | None, action: str = _FAULT_ACTION) -> bytes:
     """The WS-Addressing headers of the reply, where the request had such headers; the default action is a fault's."""
     if request is None or not request.addressed:
         return b""
-    values = {"Action": action, "RelatesTo": request.message_id}
+    return _addressing_headers({"Action": action, "RelatesTo": request.message_id})
+
+
+def _addressing_headers(values: Mapping[str, str]) -> bytes:
     return "".join(f'<wsa:{name} xmlns:wsa="{ADDRESSING}">{text(value)}</wsa:{name}>' for name, value in values.items() if value).encode()
 
 

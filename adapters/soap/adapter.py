@@ -135,8 +135,11 @@ def _client(name: str, options: Options, site: Site) -> Client:
         identify=site.keyring.identify,
         known=site.keyring,
         policies=site.signatures,
-        signer=site.keyring.signer(security.sign) if security.sign else None,
-        policy=wss.Policy(covers=security.covers, skew=security.skew) if "wss-x509" in security.verify else None,
+        statuses=site.keyring.statuses,
+        signer=security.signer(site.keyring),
+        policy=wss.Policy(covers=security.covers_of_reply, skew=security.skew) if "wss-x509" in security.verify else None,
+        style=security.style,
+        account=security.account,
         anchors=site.keyring.anchors(partner),
         shown=(_file(site, f"{shown}.crt"), _file(site, f"{shown}.key")) if shown else None,
     )

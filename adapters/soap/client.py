@@ -15,10 +15,13 @@ Standards: as ``bus.soap``; TLS 1.2 and up, the partner's own anchors.
 
 import asyncio
 import io
+import secrets
 import ssl
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -30,8 +33,10 @@ from bus.errors import Deferred, Rejected
 from bus.octets import Body, joined, streamed
 from bus.offload import offload
 from bus.retry import retry_after
-from bus.signature import wss
+from bus.revocation import Statuses, settled
+from bus.signature import username, wss
 from bus.signature.policy import SignaturePolicy, usual
+from bus.signature.security_header import Style
 from bus.signature.tokens import Certificates
 from bus.signer import Signer
 from bus.site import Clock
@@ -53,6 +58,9 @@ class Identity:
     ``policy``    what a reply's signature must be like; None: TLS alone proves the partner
     ``known``     finds certificates that a reply only names
     ``policies``  which signature methods count for whom
+    ``statuses``  where the status of its certificate is asked for, when it is not known
+    ``style``     how our signature is written; where it covers headers, a request carries WS-Addressing, and its reply must name it
+    ``account``   what we log in with, if we do
     ``anchors``   certificates (DER) that the partner's TLS certificate must chain to; the system's where there are none
     ``shown``     our own TLS certificate and key files, if any
     """
@@ -64,6 +72,9 @@ class Identity:
     policy: wss.Policy | None = field(default_factory=wss.Policy)
     known: Certificates | None = None
     policies: Callable[[str], SignaturePolicy] = usual
+    statuses: Statuses = field(default_factory=Statuses)
+    style: Style = wss.DEFAULT_STYLE
+    account: username.Account | None = None
     anchors: Sequence[bytes] = ()
     shown: tuple[Path, Path] | None = None
 
@@ -80,12 +91,20 @@ class Client:
     """One SOAP service of one partner."""
 
     def __init__(
-        self, url: str, identity: Identity, *, clock: Clock, version: Version = soap.SOAP_11, timeout: timedelta = timedelta(seconds=60)
+        self,
+        url: str,
+        identity: Identity,
+        *,
+        clock: Clock,
+        version: Version = soap.SOAP_11,
+        timeout: timedelta = timedelta(seconds=60),
+        randomness: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._url = url
         self._identity = identity
         self._clock = clock
         self._version = version
+        self._randomness = randomness
         self._timeout = aiohttp.ClientTimeout(total=timeout.total_seconds())
         self._session: aiohttp.ClientSession | None = None
 
@@ -94,7 +113,9 @@ class Client:
 
         ``attachment`` travels by MTOM; its base64 is then the payload's one ``Encoded`` piece.
         """
-        content_type, body = await offload(len(payload), self._packed, payload, action, attachment, canonical=canonical)
+        message_id = uuid.UUID(bytes=self._randomness(16), version=4).urn if self._identity.style.headers else ""
+        addressing = soap.request_headers(self._url, action, message_id) if message_id else b""
+        content_type, body = await offload(len(payload), self._packed, payload, action, attachment, addressing, canonical=canonical)
         headers = {"Content-Type": content_type, "Content-Length": str(len(body))}
         sent = body if isinstance(body, bytes) else streamed(body)
         if self._version is soap.SOAP_11:
@@ -104,7 +125,8 @@ class Client:
                 status, answer_headers, data = response.status, response.headers, await self._body(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Deferred("partner-unreachable", target=self._identity.target, detail=_named(error)) from error
-        envelope = await offload(len(data), self._proved, status, answer_headers, data)
+        proved = partial(offload, len(data), self._proved, status, answer_headers, data, message_id)
+        envelope = await settled(self._identity.statuses, proved)
         return Reply(envelope, data)
 
     async def close(self) -> None:
@@ -115,12 +137,22 @@ class Client:
 
     # --- the request ------------------------------------------------------------------------------------------------
 
-    def _packed(self, payload: Body, action: str, attachment: Body, *, canonical: bool) -> tuple[str, Body]:
-        signer = self._identity.signer
-        if signer:
-            data = wss.enclose(self._version.namespace, payload, signer, self._clock(), canonical=canonical)
+    def _packed(self, payload: Body, action: str, attachment: Body, addressing: bytes, *, canonical: bool) -> tuple[str, Body]:
+        identity, now = self._identity, self._clock()
+        if identity.signer or identity.account:
+            login = username.write(identity.account, self._randomness(16), now) if identity.account else None
+            data = wss.enclose(
+                self._version.namespace,
+                payload,
+                identity.signer,
+                now,
+                headers=addressing,
+                canonical=canonical,
+                style=identity.style,
+                login=login,
+            )
         else:
-            data = soap.envelope(self._version, payload)
+            data = soap.envelope(self._version, payload, addressing)
         media_type = self._version.media_type
         parameter = f'; action="{action}"' if self._version is soap.SOAP_12 and action else ""
         if not attachment or isinstance(data, bytes):
@@ -145,8 +177,8 @@ class Client:
                 raise self._nonsense(f"a reply of more than {_MOST_REPLY} octets")
         return held.getvalue()
 
-    def _proved(self, status: int, headers: Mapping[str, str], data: bytes) -> Envelope:
-        """The reply read and proved; raises for faults, and for anything that is not a SOAP reply of the partner."""
+    def _proved(self, status: int, headers: Mapping[str, str], data: bytes, message_id: str) -> Envelope:
+        """The reply read and proved; raises for faults, and for anything that is not a SOAP reply of the partner to ``message_id``."""
         content_type, wish = headers.get("Content-Type", ""), retry_after(headers.get("Retry-After", ""), self._clock())
         try:
             envelope = soap.read(data, content_type)
@@ -155,14 +187,14 @@ class Client:
             if status in _BUSY:
                 raise Deferred("partner-busy", target=self._identity.target, status=status, retry_after=wish) from error
             raise self._nonsense(f"HTTP {status}, {content_type or 'no content type'}: {error.reason('en')}") from error
-        self._check_sender(envelope)
+        self._check_sender(envelope, message_id)
         envelope.attach()
         soap.raise_fault(envelope, self._identity.target, wish)
         if status >= HTTPStatus.BAD_REQUEST:
             raise self._nonsense(f"HTTP {status} with a reply that is no fault")
         return envelope
 
-    def _check_sender(self, envelope: Envelope) -> None:
+    def _check_sender(self, envelope: Envelope, message_id: str) -> None:
         identity = self._identity
         if identity.policy is None:
             return
@@ -184,6 +216,8 @@ class Client:
             raise self._nonsense(error.reason("en")) from error
         if verified.identity != identity.partner:
             raise self._nonsense(f"the reply is signed by '{verified.identity}'")
+        if "RelatesTo" in identity.policy.covers and envelope.relates_to != message_id:
+            raise self._nonsense("the reply is to another request")
         note_legacy(verified.identity, verified.legacy)
 
     def _nonsense(self, detail: str) -> Deferred:

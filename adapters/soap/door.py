@@ -18,7 +18,7 @@ from adapters.soap.security import Caller, Guard, carries_password, carries_sign
 from bus import edxml, mime, soap, xop
 from bus.endpoint import Bus, Request, Response, SignedRequest
 from bus.errors import BusError, Deferred, Rejected
-from bus.message import CONTENT_TYPE, CREDENTIAL, SENDER, SENDER_MESSAGE_ID, Message, bounded
+from bus.message import CONTENT_TYPE, CREDENTIAL, LEGACY, SENDER, SENDER_MESSAGE_ID, Message, bounded
 from bus.octets import Body, joined
 from bus.offload import offload
 from bus.revocation import settled
@@ -72,7 +72,7 @@ class Door:
         self.paths = tuple(dict.fromkeys((options.path, f"/soap/{name}")))
         self._site = site
         self._guard = Guard(options.security, site)
-        self._signer = site.keyring.signer(options.security.sign) if options.security.sign else None
+        self._signer, self._style = options.security.signer(site.keyring), options.security.style
         self._contract = Contract(site.library, options.wsdl)
         self._operations: Mapping[str, Callable[[Call], Awaitable[Reply]]] = {
             "SendDocument": self._send_document,
@@ -177,7 +177,10 @@ class Door:
     def _enclosed(self, version: Version, reply: Reply, headers: bytes, *, sign: bool) -> Body:
         if not sign or not self._signer:
             return soap.envelope(version, reply.payload, headers)
-        return wss.enclose(version.namespace, reply.payload, self._signer, self._site.clock(), headers=headers, canonical=reply.canonical)
+        now = self._site.clock()
+        return wss.enclose(
+            version.namespace, reply.payload, self._signer, now, headers=headers, canonical=reply.canonical, style=self._style
+        )
 
     async def _refused(self, request: Request, envelope: Envelope | None, caller: Caller | None, error: Exception) -> Response:
         digest = hashlib.sha256(request.body).hexdigest()
@@ -186,7 +189,12 @@ class Door:
         version = envelope.version if envelope else soap.guess_version(request.headers.get("content-type", ""))
         signs = caller.signs if caller else envelope is not None and carries_signature(envelope)
         fault = Reply(soap.fault(version, failure, reference))
-        data = self._enclosed(version, fault, soap.reply_headers(envelope), sign=signs)
+        headers = soap.reply_headers(envelope)
+        try:
+            data = self._enclosed(version, fault, headers, sign=signs)
+        except Deferred:
+            # Our own key is out of reach. Few stacks sign their faults; one that nobody signed says more than none.
+            data = self._enclosed(version, fault, headers, sign=False)
         status, media_type = soap.fault_status(version, failure), f"{version.media_type}; charset=utf-8"
         return Response(status, media_type, data, _retry_after(failure))
 
@@ -216,6 +224,8 @@ def _message(call: Call) -> Message:
         tree = payloads.document_element(elements["Document"])
         message = Message("", {}, bounded(call.parameters.hollow.canonical(tree)))
     headers = {**edxml.describe(tree), SENDER: call.partner, CONTENT_TYPE: "application/xml", CREDENTIAL: call.caller.credential}
+    if call.caller.legacy:
+        headers[LEGACY] = call.caller.legacy
     if "MessageId" in elements:
         headers[SENDER_MESSAGE_ID] = call.parameters.required("MessageId")
     return replace(message, headers=headers)

@@ -14,7 +14,8 @@ from bus.signer import Signer
 
 #: The local name of a SOAP header, or Body or Timestamp.
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.-]*$")]
-CHECKS = ("wss-x509", "wss-username", "mtls")
+#: In the order in which they are checked: a nonce is used up last, when all else has been found good.
+CHECKS = ("wss-x509", "mtls", "wss-username")
 
 
 def _listed(value: object) -> object:
@@ -74,6 +75,12 @@ class Security(Model):
         return tuple(name for name in self.covers if name not in {"Body", "Timestamp"})
 
     @property
+    def covers_of_reply(self) -> tuple[str, ...]:
+        """The same of the reply to a request of ours: it names our MessageID, and has no address and id of its own."""
+        named = {"Body": "Body", "Timestamp": "Timestamp", "Action": "Action", "MessageID": "RelatesTo"}
+        return tuple(named[name] for name in self.covers if name in named)
+
+    @property
     def account(self) -> Account | None:
         """What we log in with, if we do."""
         if not self.username:
@@ -108,6 +115,8 @@ class Options(PushOptions):
             raise ValueError("give either 'path' (we serve) or 'url' (we call)")
         if self.url and self.partner is None:
             raise ValueError("an endpoint that calls a 'url' needs the 'partner' it belongs to")
+        if self.url and (unknown := set(self.security.headers) - {"To", "Action", "MessageID"}):
+            raise ValueError(f"{min(unknown)!r} is no header that a call has; 'covers' may name To, Action and MessageID")
         if self.path and self.security.username:
             raise ValueError("'username' is what a client sends; who calls us is told by 'verify' and the partners' passwords")
         if self.security.username and self.security.password_type == "text" and not self.url.startswith("https:"):  # noqa: S105

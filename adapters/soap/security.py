@@ -62,7 +62,7 @@ class Guard:
         self._nonces = username.NonceCache(window=self._policy.age + 2 * security.skew)
         self._site = site
         self._checks: Mapping[str, Callable[[Envelope, bytes | None], Proof]] = dict(
-            zip(CHECKS, (self._by_signature, self._by_username, self._by_tls), strict=True)
+            zip(CHECKS, (self._by_signature, self._by_tls, self._by_username), strict=True)
         )
 
     @property
@@ -132,5 +132,5 @@ def carries_signature(envelope: Envelope) -> bool:
 
 def _carried(envelope: Envelope, certificate: bytes | None) -> frozenset[str]:
     has_username = envelope.header is not None and envelope.header.find(_USERNAME) is not None
-    present = (carries_signature(envelope), has_username, bool(certificate))
+    present = (carries_signature(envelope), bool(certificate), has_username)
     return frozenset(check for check, there in zip(CHECKS, present, strict=True) if there)
