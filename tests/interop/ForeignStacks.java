@@ -128,7 +128,6 @@ public final class ForeignStacks {
         references.add(reference(factory, "", text(fields.get(4)), null, Transform.ENVELOPED, CanonicalizationMethod.EXCLUSIVE));
         List<XMLObject> objects = new ArrayList<>();
         DOMSignContext context = new DOMSignContext(privateKey(fields.get(1), certificate), document.getDocumentElement());
-        context.setDefaultNamespacePrefix("ds");
         if (properties.length > 0) {
             Element qualifying = (Element) document.importNode(parse(properties).getDocumentElement(), true);
             Element signed = (Element) qualifying.getFirstChild();
