@@ -16,7 +16,7 @@ import ssl
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from bus.evidence import Evidence
 from bus.http import Application, ClientCertificateProtocol, present, tls_context
 from bus.ids import uuid7
 from bus.node import Node
+from bus.receipt import Receipt
 from bus.responders import Responders
 from bus.site import Site
 from bus.steady import Steady
@@ -67,13 +68,18 @@ def open_evidence(site: Site) -> Evidence:
     return Evidence(site.keyring.signer(site.key), site.keyring.own, utc_now)
 
 
-def open_store(site: Site, environment: Mapping[str, str], chain: str, *, sole: bool = False) -> Store:
-    """The site's store, its tables up to date, writing to journal chain ``chain``; ``sole``: as the only process that does."""
+def open_store(
+    site: Site, environment: Mapping[str, str], chain: str, *, seal: Callable[[Receipt], bytes] | None = None, sole: bool = False
+) -> Store:
+    """The site's store, its tables up to date, writing to journal chain ``chain``; ``sole``: as the only process that does.
+
+    ``seal``: what signs receipts; by default the site's key as it is now.
+    """
     data = site.root / "data"
     data.mkdir(exist_ok=True, mode=0o750)
     return Store.open(
         store_url(site.root, environment),
-        seal=open_evidence(site).seal,
+        seal=seal or open_evidence(site).seal,
         organisation=site.organisation,
         clock=utc_now,
         ids=uuid7(utc_now),
@@ -168,9 +174,10 @@ class Daemon:
         self._chain = chain
         self._teller = generation.Teller(root, chain)
         self._node = Node.read(environment)
-        self._store = open_store(self._loaded.site, environment, chain, sole=True)
         site = self._loaded.site
-        self._checkpointing = Checkpointing(self._store, open_evidence(site), site.organisation, utc_now, site.timestamps)
+        self._evidence = open_evidence(site)
+        self._store = open_store(site, environment, chain, seal=self._seal, sole=True)
+        self._checkpointing = Checkpointing(self._store, self._evidence, site.organisation, utc_now, site.timestamps)
         self._engine = Engine(
             self._loaded.site,
             self._store,
@@ -220,6 +227,10 @@ class Daemon:
                 await self._wakeup.stop()
             self._store.close()
             _log.info(log.STOPPED, pid=os.getpid())
+
+    def _seal(self, receipt: Receipt) -> bytes:
+        """By the key of the present generation: the store stays open over a reload."""
+        return self._evidence.seal(receipt)
 
     def _listen_to_others(self) -> Wakeup | None:
         if not self._node.broker:
@@ -304,7 +315,8 @@ class Daemon:
         self._loaded = loaded
         self._responders.adopt(loaded.site.keyring.statuses)
         self._watch.keyring = loaded.site.keyring
-        self._checkpointing.adopt(open_evidence(loaded.site), loaded.site.timestamps)
+        self._evidence = open_evidence(loaded.site)
+        self._checkpointing.adopt(self._evidence, loaded.site.timestamps)
         await self._engine.replace_configuration(loaded.site, loaded.endpoints, loaded.routes)
         self._application.replace_doors(self._doors())
         if self._context is not None and loaded.tls != "none":

@@ -89,7 +89,7 @@ class TokenKey:
 
     def unavailable(self, detail: str) -> Deferred:
         """The failure that says so."""
-        return Deferred("token-unavailable", retry_after=30, token=self.uri.token, key=self.name, detail=detail)
+        return Deferred("token-unavailable", retry_after=30, token=self.uri.token, name=self.name, detail=detail)
 
 
 def library() -> Any:

@@ -36,7 +36,7 @@ _FETCH_SECONDS = 20.0
 MOST_CRL = 16 << 20
 MOST_OCSP = 64 << 10
 #: Pause between two rounds of asking again, in seconds.
-_ROUND = 5.0
+_ROUND = 2.0
 #: Answers at once in one round.
 _AT_ONCE = 8
 

@@ -34,7 +34,7 @@ T = TypeVar("T")
 #: Far enough: the judgement holds until something else ends it.
 EVER = datetime(9999, 1, 1, tzinfo=UTC)
 #: After an unsuccessful question a status is judged without asking again for this long.
-PAUSE = timedelta(seconds=30)
+PAUSE = timedelta(seconds=5)
 RETRY_AFTER = 60.0
 #: A partner's certificates below its anchor; more is no real hierarchy.
 MOST_LINKS = 4
