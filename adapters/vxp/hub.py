@@ -26,6 +26,9 @@ from bus.site import Partner, Site
 _MOST_LISTED: Final = 10_000
 #: Receivers of one file; the whole address book has some 125 000, and no letter goes to all of it.
 _MOST_RECEIVERS: Final = 10_000
+#: Characters of a parameter that names or digests something, and how many of a wrong one are said again.
+_LONGEST: Final = 255
+_MOST_SAID: Final = 80
 #: What a caller is asked to wait when the failure is ours and names no time itself, seconds.
 _RETRY_AFTER: Final = 30
 
@@ -58,7 +61,8 @@ class Hub:
         name = request.path.removeprefix(self._options.path).strip("/")
         found = OPERATIONS.get((request.method, name))
         if found is None:
-            raise Rejected("operation-unknown", operation=f"{request.method} {name}", known=", ".join(name for _, name in OPERATIONS))
+            asked = f"{request.method} {name[:_MOST_SAID]}"
+            raise Rejected("operation-unknown", operation=asked, known=", ".join(known for _, known in OPERATIONS))
         return found
 
     async def _failed(self, request: Request, error: Exception) -> Response:
@@ -87,7 +91,7 @@ class Hub:
         partner = self._partner(call)
         sender = call.parameter("from") or call.system
         if sender != call.system and self._site.partner_of(sender) != partner:
-            raise Rejected("sender-not-authorised", partner=partner.name, organ=sender)
+            raise Rejected("sender-not-authorised", partner=partner.name, organ=sender[:_MOST_SAID])
         origin = {SENDER: partner.name, CREDENTIAL: "vxp"}
         receivers = _receivers(call.parameter("to"))
         if receivers:
@@ -96,7 +100,7 @@ class Hub:
 
         def check(described: Mapping[str, str]) -> None:
             if described[KIND] != _kind(call):
-                raise Rejected("parameter-invalid", name="messagetype", value=call.parameter("messagetype"))
+                raise Rejected("parameter-invalid", name="messagetype", value=call.parameter("messagetype")[:_MOST_SAID])
             named = {self._canonical(code) for code in described[RECEIVERS].split()}
             for code in receivers:
                 if self._canonical(code) not in named:
@@ -139,7 +143,7 @@ class Hub:
         """Answer updateStatus: done and fail end the delivery, with the caller's reason; processing is thanked for and changes nothing."""
         status, doc_id = call.parameter("status"), _required(call, "docId")
         if status not in {"processing", "done", "fail"}:
-            raise Rejected("parameter-invalid", name="status", value=status)
+            raise Rejected("parameter-invalid", name="status", value=status[:_MOST_SAID])
         if status != "processing":
             await self._bus.confirm(self._partner(call).name, doc_id, status == "done", call.parameter("description"))
         return vxp.reply()
@@ -196,15 +200,15 @@ def _json(status: int, body: Body, *headers: tuple[str, str]) -> Response:
 
 def _required(call: vxp.Call, name: str) -> str:
     value = call.parameter(name)
-    if not value:
-        raise Rejected("parameter-invalid", name=name, value="")
+    if not 0 < len(value) <= _LONGEST:
+        raise Rejected("parameter-invalid", name=name, value=value[:_MOST_SAID])
     return value
 
 
 def _kind(call: vxp.Call) -> str:
     name = call.parameter("messagetype") or "edoc"
     if name not in intake.KINDS:
-        raise Rejected("parameter-invalid", name="messagetype", value=name)
+        raise Rejected("parameter-invalid", name="messagetype", value=name[:_MOST_SAID])
     return intake.KINDS[name]
 
 
@@ -213,7 +217,7 @@ def _time(call: vxp.Call, name: str) -> datetime | None:
     try:
         return vxp.read_list_time(text) if text else None
     except ValueError as error:
-        raise Rejected("parameter-invalid", name=name, value=text) from error
+        raise Rejected("parameter-invalid", name=name, value=text[:_MOST_SAID]) from error
 
 
 def _receivers(text: str) -> tuple[str, ...]:
@@ -229,5 +233,5 @@ def _receivers(text: str) -> tuple[str, ...]:
         or len(codes) > _MOST_RECEIVERS
         or not all(isinstance(code, str) and well_formed(code) for code in codes)
     ):
-        raise Rejected("parameter-invalid", name="to", value=vxp.ascii_text(text)[:80])
+        raise Rejected("parameter-invalid", name="to", value=vxp.ascii_text(text)[:_MOST_SAID])
     return tuple(dict.fromkeys(codes))
