@@ -66,10 +66,11 @@ FLOORS: dict[str, int] = {
     # 5 to 7: what puts parts together
     "bus.route": 5,
     "bus.lanes": 5,
-    "bus.audit": 5,
+    "bus.audit_checkpoints": 5,
     "bus.proofs": 5,
     "bus.reconciling": 5,
     "bus.config": 6,
+    "bus.audit": 6,
     "bus.node": 6,
     "bus.workers": 6,
     "bus.engine": 6,
@@ -98,7 +99,7 @@ HOMES: dict[str, set[str]] = {
     "amqp": {"bus.amqp", "adapters"},
     "asn1crypto": {"bus.timestamps", "bus.pdf", "bus.trust"},
     "cryptography": {"bus.methods", "bus.signer", "bus.trust", "bus.keys", "bus.pki", "bus.signature", "bus.evidence", "sandbox"}
-    | {"bus.timestamps", "bus.pdf", "bus.keyfiles", "bus.ocsp", "bus.pkcs11", "bus.responders", "bus.revocation", "bus.proofs"},
+    | {"bus.timestamps", "bus.audit", "bus.audit_checkpoints", "bus.pdf", "bus.keyfiles", "bus.ocsp", "bus.pkcs11", "bus.responders", "bus.revocation", "bus.proofs"},
     "kombu": {"bus.amqp", "bus.wakeup"},
     "lxml": {
         "bus.xmlio",
@@ -121,7 +122,7 @@ HOMES: dict[str, set[str]] = {
         "adapters",
         "sandbox",
     },
-    "orjson": {"bus.log", "bus.http", "bus.store", "bus.vxp", "adapters", "bus.cli", "bus.cli.screen", "bus.audit", "sandbox"}
+    "orjson": {"bus.log", "bus.http", "bus.store", "bus.vxp", "adapters", "bus.cli", "bus.cli.screen", "bus.audit_checkpoints", "sandbox"}
     | {"bus.proofs"},
     "pkcs11": {"bus.pkcs11"},
     "prometheus_client": {"bus.metrics"},

@@ -93,12 +93,13 @@ def read(file: IO[bytes]) -> dict[str, Body]:
     size = file.seek(0, io.SEEK_END)
     entries = _directory(file, size)
     found: dict[str, Body] = {}
-    for entry in entries:
+    for number, entry in enumerate(entries, start=1):
         if entry.name in found:
             raise damaged(entry.name, "it is there twice")
         header = entry.local()
         if _at(file, entry.offset, len(header)) != header:
-            raise damaged(entry.name, "its local header is not as it is written here")
+            # Whichever of its two headers was changed: its name may have been, so its place names it.
+            raise damaged(f"entry {number}, {entry.name}", "its local header is not what the central directory says")
         part = Octets(_Part(file, entry.offset + len(header), entry.size))
         body = part if entry.size > _HELD else whole(part)
         if _crc(chunks(body)) != entry.crc:

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bus import asic, daemon, proofs
+from bus import asic, daemon, keyfiles, proofs
 from bus.checkpoint import Summary
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say
 from bus.config import Loaded
@@ -22,7 +22,7 @@ from bus.proofs import Report, Sources, Verdict, authorities
 from bus.proofs import manifest as told
 from bus.store import Store, archive
 from bus.store.snapshot import Snapshot
-from bus.trust import der
+from bus.trust import der, is_authority
 
 #: How a verdict looks before its line.
 _MARKS = {Verdict.ESTABLISHED: ("+", "green"), Verdict.OPEN: ("?", "yellow"), Verdict.BROKEN: ("!", "red")}
@@ -125,7 +125,9 @@ async def _checkpoint(loaded: Loaded, store: Store) -> None:
 def _sources(loaded: Loaded, store: Store) -> Sources:
     stamped = loaded.site.timestamps
     routes = {route.name: route.block for route in loaded.routes.values()}
-    return Sources(loaded.site, store, routes, tuple(der(one) for one in stamped.anchors) if stamped else ())
+    found = [one for path in sorted((loaded.site.root / "certs" / "own").glob("*.crt")) for one in keyfiles.certificates(path, [])]
+    chain = tuple(dict.fromkeys(der(one) for one in found if is_authority(one)))
+    return Sources(loaded.site, store, routes, chain, tuple(der(one) for one in stamped.anchors) if stamped else ())
 
 
 def _write(path: Path, octets: Iterable[Chunk]) -> None:

@@ -59,6 +59,11 @@ class Authorities:
         unknown = None if None in refusals else worst or Rejected("certificate-unknown", subject=subject(parsed))
         if unknown and (self.given is None or unknown.key != "certificate-unknown"):
             raise unknown
+        return self.name(of, certificate, unknown)
+
+    def name(self, of: str, certificate: bytes, unknown: Rejected | None = None) -> Signatory:
+        """Remember that this certificate (DER) was relied on."""
+        parsed = readable(certificate)
         named = Signatory(subject(parsed), parsed.fingerprint(hashes.SHA256()).hex(), unknown)
         self.named[certificate] = (of, named)
         return named

@@ -84,6 +84,7 @@ def _stamp(case: Case, stated: Stated, octets: bytes) -> tuple[Stamp | None, boo
         stamp = timestamps.verify(token, octets, [*named, *given])
     except Rejected as error:
         raise invalid(stated.token, str(error)) from error
+    case.authorities.name(TSA, stamp.certificate)
     if case.authorities.given is None:
         return stamp, True
     try:

@@ -22,7 +22,7 @@ from bus.errors import LANGUAGES, text
 from bus.message import CONTENT_TYPE
 from bus.octets import Body
 from bus.proofs import used
-from bus.proofs.manifest import MESSAGE, NAME, README, SITE, TSA, Held, Inclusion, Manifest, RowFile, Stated, Used
+from bus.proofs.manifest import CHAIN, MESSAGE, NAME, README, SITE, TSA, Held, Inclusion, Manifest, RowFile, Stated, Used
 from bus.site import Site
 from bus.store import Store
 from bus.store.snapshot import About, Snapshot
@@ -38,12 +38,14 @@ class Sources:
 
     ``store``   where the proofs and the checkpoints are
     ``routes``  the site's routes by name, as they are declared now
+    ``chain``   certificates (DER) of the authorities over the site's own
     ``tsa``     certificates (DER) that the site's time-stamps are checked by
     """
 
     site: Site
     store: Store
     routes: Mapping[str, bytes]
+    chain: tuple[bytes, ...] = ()
     tsa: tuple[bytes, ...] = ()
 
 
@@ -164,7 +166,7 @@ class _Collection:
     def _certificates(self) -> tuple[tuple[Held, ...], tuple[Held, ...]]:
         site = self.sources.site
         own = [site.keyring.signer(site.key).certificate_der, *(old.public_bytes(Encoding.DER) for old in site.keyring.retired)]
-        held = {SITE: [(".cer", one) for one in own], TSA: [(".cer", one) for one in self.sources.tsa]}
+        held = {of: [(".cer", one) for one in each] for of, each in ((SITE, own), (CHAIN, self.sources.chain), (TSA, self.sources.tsa))}
         said: dict[str, list[tuple[str, bytes]]] = {}
         for partner in self._partners():
             trust = site.keyring.trusts[partner]

@@ -18,8 +18,9 @@ README = "README.txt"
 FORMAT = "govbus-evidence/1"
 #: The message's own row, as the journal vouches for it.
 MESSAGE = "message/row.json"
-#: Whose a certificate may be beside a partner's, whose names hold no colon.
-SITE, TSA = "site:", "tsa:"
+#: Whose a certificate may be beside a partner's, whose names hold no colon: the site's own, the authorities over those, which vouch for
+#: nothing here since they have other customers, and the time-stamp authority's.
+SITE, CHAIN, TSA = "site:", "chain:", "tsa:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class RowFile:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A certificate or what is known of revocations, and whose it is: SITE, TSA or a partner's name."""
+    """A certificate or what is known of revocations, and whose it is: SITE, CHAIN, TSA or a partner's name."""
 
     file: str
     of: str

@@ -18,7 +18,7 @@ from bus.message import Message
 from bus.octets import SMALL, Body, digest, whole
 from bus.proofs.case import Case, JournalRow, invalid
 from bus.proofs.lines import Line, established, unproved
-from bus.proofs.manifest import SITE, TSA
+from bus.proofs.manifest import CHAIN, SITE, TSA
 from bus.receipt import Receipt, Status
 from bus.signature import xades
 from bus.signature.policy import LEGACY, MODERN, SignaturePolicy, ours
@@ -159,5 +159,5 @@ def _sealed(reply: Body) -> etree._Element | None:
 
 def _partner(case: Case, certificate: bytes, at: datetime) -> str:
     """Whose the container says this certificate is: whoever's certificates vouch for it."""
-    of = (of for of in case.authorities.held if of not in {SITE, TSA} and case.authorities.knows(of, certificate, at))
+    of = (of for of in case.authorities.held if of not in {SITE, CHAIN, TSA} and case.authorities.knows(of, certificate, at))
     return next(of, "")

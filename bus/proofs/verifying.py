@@ -15,7 +15,7 @@ from bus.errors import BusError, Rejected
 from bus.proofs import authorities, chain, manifest, outcomes, sender
 from bus.proofs.case import Case, Topic, invalid, octets_of
 from bus.proofs.lines import Line, Report, broken, established, unproved
-from bus.proofs.manifest import NAME, SITE
+from bus.proofs.manifest import NAME, SITE, TSA
 from bus.proofs.used import named
 from bus.trust import Trust
 
@@ -76,7 +76,7 @@ def _named(case: Case) -> Iterator[Line]:
     """Whose word all this is, where the verifier brought no trust: fingerprints to be compared with what those parties publish."""
     if case.authorities.given is None:
         for of, by in case.authorities.named.values():
-            who = case.manifest.organisation if of == SITE else of
+            who = {SITE: case.manifest.organisation, TSA: "TSA"}.get(of, of)
             yield unproved("verify-named", who=who, subject=by.subject, fingerprint=by.fingerprint)
 
 

@@ -10,7 +10,20 @@ from bus.octets import Body
 from bus.store import dialect, searching
 from bus.store.blobs import Shelf
 from bus.store.standing import RANKED, Standing, standing
-from bus.store.tables import PRUNINGS, Row, blobs, deliveries, heads, journal, messages, pruning, receipts
+from bus.store.tables import (
+    PRUNINGS,
+    Row,
+    blobs,
+    checkpoint_spans,
+    checkpoints,
+    deliveries,
+    heads,
+    journal,
+    messages,
+    pruning,
+    receipts,
+    timestamps,
+)
 
 #: Rows fetched at once.
 _ROWS = 200
@@ -126,6 +139,46 @@ class Snapshot:
 
     def _count(self, table: sa.Table) -> int:
         return self.connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+
+    def checkpoints(self) -> Iterator[Row]:
+        """Every checkpoint, in order."""
+        return self.stream(sa.select(checkpoints).order_by(checkpoints.c.number))
+
+    def checkpoint(self, number: int) -> bytes | None:
+        """The signed XML of one checkpoint."""
+        row = self.connection.execute(sa.select(checkpoints.c.xml).where(checkpoints.c.number == number)).one_or_none()
+        return bytes(row.xml) if row else None
+
+    def timestamps(self) -> Iterator[Row]:
+        """Every time-stamp, in order."""
+        return self.stream(sa.select(timestamps).order_by(timestamps.c.number))
+
+    def spans_of(self, number: int) -> list[Row]:
+        """What a checkpoint keeps about the chains; leaves included."""
+        return [*self.connection.execute(sa.select(checkpoint_spans).where(checkpoint_spans.c.number == number))]
+
+    def count_spans(self) -> int:
+        """How many rows about chains there are."""
+        return self._count(checkpoint_spans)
+
+    def spans(self) -> Iterator[Row]:
+        """Where the checkpoints of each chain begin and end, chain by chain, in order."""
+        spoken = (checkpoint_spans.c.chain, checkpoint_spans.c.number, checkpoint_spans.c.first, checkpoint_spans.c.last)
+        return self.stream(sa.select(*spoken).order_by(checkpoint_spans.c.chain, checkpoint_spans.c.last))
+
+    def leaves(self, chain: str, last: int) -> bytes:
+        """The hashes kept with the span of a chain that ends at row ``last``."""
+        named = sa.and_(checkpoint_spans.c.chain == chain, checkpoint_spans.c.last == last)
+        return bytes(self.connection.execute(sa.select(checkpoint_spans.c.leaves).where(named)).scalar_one())
+
+    def hashes(self, chain: str, first: int, last: int) -> Iterator[Row]:
+        """Number and hash of the rows of a chain from one to another, in order."""
+        within = sa.and_(journal.c.chain == chain, journal.c.seq.between(first, last))
+        return self.stream(sa.select(journal.c.seq, journal.c.hash).where(within).order_by(journal.c.seq))
+
+    def told(self, event: str) -> Iterator[Row]:
+        """The journal rows of one kind."""
+        return self.stream(sa.select(journal).where(journal.c.event == event).order_by(journal.c.chain, journal.c.seq))
 
     def blobs(self) -> Iterator[Row]:
         """Every body kept in a row."""

@@ -38,6 +38,14 @@ async def message(told: Told) -> str:
     return message
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def small(told: Told) -> bytes:
+    """A smaller evidence: a message that went straight into a mailbox, and that nobody has confirmed yet."""
+    message = await told.live("tin-nho", door="plain", number=2, confirm=False)
+    await told.checkpoint()
+    return told.container(message)
+
+
 @pytest.fixture(scope="session")
 def container(told: Told, message: str) -> bytes:
     """Its evidence."""

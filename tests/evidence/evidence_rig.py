@@ -25,6 +25,7 @@ partners:
   other: {codes: [000.00.00.G18, G18], trust: trust/other}
 endpoints:
   documents: {soap: {path: /soap/documents, security: {verify: wss-x509, sign: own/bus}}}
+  plain: {soap: {path: /soap/plain, security: {verify: wss-x509, sign: own/bus}}}
   passwords: {soap: {path: /soap/passwords, security: {verify: wss-username, sign: own/bus}}}
 routes:
   - name: documents
@@ -33,6 +34,7 @@ routes:
     steps: [{transform: {stylesheet: edxml/v1/normalise.xsl}}]
     to: [{documents: To/OrganId}]
     receipts: documents
+  - {name: plain, from: plain, to: [{documents: To/OrganId}]}
   - {name: passwords, from: passwords, to: [{documents: To/OrganId}], receipts: documents}
 """
 
@@ -48,9 +50,10 @@ class Told:
     rig: Rig
     authority: Authority = field(default_factory=lambda: Authority(now()))
 
-    async def live(self, name: str = "tin-1", *, number: int = 1, confirm: bool = True) -> str:
+    async def live(self, name: str = "tin-1", *, door: str = "documents", number: int = 1, confirm: bool = True) -> str:
         """A document handed in, fetched and confirmed. The bus's id of it."""
-        await self.rig.send(document(number), name)
+        answer = await self.rig.post(self.rig.signed(payloads.send_content(name, document(number))), door)
+        assert answer.status == 200
         while not await self.rig.engine.pending("other", 10, ["document"]):
             pass
         fetched = payloads.request("GetDocument", MessageId=name)
@@ -78,7 +81,7 @@ class Told:
         """What the command collects from."""
         loaded = config.load(self.rig.site.root, environment={"UNIT_PASSWORD": "bí mật"}, clock=now)
         routes = {name: route.block for name, route in loaded.routes.items()}
-        return Sources(loaded.site, self.rig.store, routes, tuple(der(one) for one in self.authority.anchors()))
+        return Sources(loaded.site, self.rig.store, routes, tsa=tuple(der(one) for one in self.authority.anchors()))
 
     def files(self, message_id: str) -> dict[str, bytes]:
         """The evidence's parts."""
