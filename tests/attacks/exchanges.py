@@ -206,7 +206,7 @@ def _files() -> Iterator[Ask]:
 
 
 #: Cases, at least.
-LEAST = {"outsider": 50, "insider": 150}
+LEAST = {"outsider": 50, "insider": 130}
 KINDS = {"outsider": outsiders, "insider": insiders}
 
 
