@@ -69,6 +69,8 @@ class Related:
 
 def media_type(value: str) -> MediaType:
     """Read a Content-Type value as lenient as real clients need: odd quotes, spaces and stray semicolons are forgiven."""
+    if len(value) > MOST_HEADER:
+        raise _invalid(f"a media type is longer than {MOST_HEADER} characters")
     name, semicolon, rest = value.partition(";")
     found = _PARAMETER.findall(semicolon + rest)
     parameters = {key.lower(): re.sub(r"\\(.)", r"\1", quoted) if quoted else plain.strip().strip("'") for key, quoted, plain in found}

@@ -191,8 +191,10 @@ def _stripped(data: bytes) -> etree._Element:
 
 
 def _register(context: xmlsec.SignatureContext, root: etree._Element) -> None:
+    """The Ids that are referred to; libxmlsec refuses one that it is told of twice."""
+    uris = {reference.get("URI", "")[1:] for reference in root.iter(f"{{{DS}}}Reference")}
     for element in root.iter(etree.Element):
         for name in (_WSU_ID, "Id", "{http://www.w3.org/XML/1998/namespace}id"):
-            if name in element.attrib:
+            if element.get(name) in uris:
                 written = etree.QName(name)
                 context.register_id(element, written.localname, written.namespace)
