@@ -3,8 +3,8 @@
 It finds: any byte changed in a message row, a delivery's fixed columns, a receipt, a journal row or stored octets; rows added or removed;
 a chain broken, cut short or out of step with its head; a receipt whose signature does not hold or that says something else than its row;
 a delivery whose state is not where the journal left it, or that ended without its receipt, or with two; a message that stands nowhere.
-What it cannot see by itself is a journal whose end was cut off together with its head: receipts in others' hands, which name the
-journal's hash before them, show that.
+A journal whose end was cut off together with its head is found where a checkpoint knows better (``audit_checkpoints``); what no checkpoint
+speaks of yet, the receipts in others' hands show, which name the journal's hash before them.
 
 What was pruned is not missed: the journal says where its chains begin since, and the report says who ordered it, and why. An archive is
 audited by itself, as a store whose chains begin and end with it, and then held against the store's journal.
@@ -17,12 +17,15 @@ import itertools
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+
+from bus.audit_checkpoints import CheckpointAudit
 from bus.delivery import ROUTE_PREFIX, TRANSITIONS, State
 from bus.errors import Deferred, Rejected
 from bus.evidence import Evidence
@@ -52,11 +55,14 @@ class Report:
     prunings: tuple[Mapping[str, Any], ...] = ()
 
 
-def audit(store: Store, evidence: Evidence) -> Report:
-    """Check everything the store holds. Raises nothing for what it finds, however damaged it is."""
+def audit(store: Store, evidence: Evidence, anchors: Collection[x509.Certificate] = ()) -> Report:
+    """Check everything the store holds. Raises nothing for what it finds, however damaged it is.
+
+    ``anchors``: who vouches for the time-stamping authority; without them time-stamps are only held against the journal.
+    """
     try:
         with store.snapshot() as snapshot:
-            return _Audit(snapshot, evidence, _prunings(snapshot)).report()
+            return _Audit(snapshot, evidence, _prunings(snapshot), anchors=anchors).report()
     except Deferred as error:
         return Report(ok=False, findings=(f"database: {error.__cause__}",), notes=(), counts={})
     except (LookupError, TypeError, ValueError, AttributeError) as error:
@@ -96,6 +102,7 @@ class _Audit:
     evidence: Evidence
     prunings: list[dict[str, Any]]
     whole: bool = True
+    anchors: Collection[x509.Certificate] = ()
     begins: dict[str, tuple[int, str]] = field(default_factory=dict)
     stayed: dict[str, tuple[int, str]] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
@@ -104,7 +111,8 @@ class _Audit:
     vouched: Counter[str] = field(default_factory=Counter)
 
     def report(self) -> Report:
-        for check in (self._bases, self._guards, self._chains, self._numbers, self._deliveries, self._octets, self._conservation):
+        journalled = (self._bases, self._guards, self._chains, self._checkpoints)
+        for check in (*journalled, self._numbers, self._deliveries, self._octets, self._conservation):
             self._readable(f"audit{check.__name__.replace('_', ' ')}", check)
         more = self.counts["findings"] - len(self.findings)
         findings = [*self.findings, f"and {more} more"] if more else self.findings
@@ -232,6 +240,12 @@ class _Audit:
             vouched = self.vouched[table]
             self.counts[table] = number
             self._check(number == vouched, f"{table}: {number} rows, the journal vouches for {vouched}")
+
+    def _checkpoints(self) -> None:
+        """What was stated about the journal, and time-stamped; an archive has nothing of that."""
+        if self.whole:
+            for finding in CheckpointAudit(self.store, self.evidence, self.anchors, self.begins, self.counts).findings():
+                self._find(finding)
 
     # --- every delivery is where the journal left it ---------------------------------------------------------------------
 

@@ -163,6 +163,7 @@ HOMES: dict[str, set[str]] = {
     "typer": {"bus.cli", "bus.cli.screen"},
     "uvicorn": {"bus.http", "bus.daemon"},
     "uvloop": {"bus.daemon"},
+    "xmlsec": {"bus.signature"},
     "yaml": {"bus.config", "bus.scaffold"},
 }
 

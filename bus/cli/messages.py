@@ -215,7 +215,8 @@ def audit(
     """Prove the store: conservation per route, hash chains, receipts, digests; exit 1 on any break."""
     with _opened(site) as (loaded, store):
         evidence = daemon.open_evidence(loaded.site)
-        report = oracle.audit_archive(archive, evidence, store) if archive else oracle.audit(store, evidence)
+        anchors = loaded.site.timestamps.anchors if loaded.site.timestamps else ()
+        report = oracle.audit_archive(archive, evidence, store) if archive else oracle.audit(store, evidence, anchors)
     if json:
         emit({"ok": report.ok, **asdict(report)})
     else:

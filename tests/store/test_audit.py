@@ -67,7 +67,7 @@ async def test_a_store_nobody_touched_is_sound(store, evidence) -> None:
 
 
 @pytest.mark.parametrize("table", COLUMNS)
-async def test_one_changed_byte_is_found(store, evidence, database: sqlite3.Connection, table: str) -> None:
+async def test_fault_44_one_changed_byte_is_found(store, evidence, database: sqlite3.Connection, table: str) -> None:
     """In any column of a message, receipt, journal row or blob, in what a delivery is and where it stands: at either end of the value."""
     restore_guards(database)
     missed = []
