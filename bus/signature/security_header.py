@@ -19,7 +19,7 @@ from cryptography import x509
 
 from bus.signature.profile import BASE64_BINARY, WSSE, WSU, X509_TOKEN
 from bus.signature.times import written
-from bus.signature.writing import encoded, reference, signature, x509_data
+from bus.signature.writing import encoded, reference, signature
 from bus.signer import Signer
 
 LIFETIME = timedelta(minutes=5)
@@ -41,8 +41,9 @@ _TOKEN_REFERENCE = f'<wsse:SecurityTokenReference xmlns:wsse="{WSSE}">{{}}</wsse
 _DIRECT = f'<wsse:Reference URI="#X509-{{id}}" ValueType="{X509_TOKEN}X509v3"></wsse:Reference>'
 _ISSUER_SERIAL = (
     "<ds:X509Data><ds:X509IssuerSerial><ds:X509IssuerName>{issuer}</ds:X509IssuerName>"
-    "<ds:X509SerialNumber>{serial}</ds:X509SerialNumber></ds:X509IssuerSerial></ds:X509Data>"
+    "<ds:X509SerialNumber>{serial}</ds:X509SerialNumber></ds:X509IssuerSerial>{certificate}</ds:X509Data>"
 )
+_CERTIFICATE = "<ds:X509Certificate>{}</ds:X509Certificate>"
 _KEY_IDENTIFIER = (
     f'<wsse:KeyIdentifier EncodingType="{BASE64_BINARY}" ValueType="{X509_TOKEN}X509SubjectKeyIdentifier">{{}}</wsse:KeyIdentifier>'
 )
@@ -93,8 +94,9 @@ def _direct(_signer: Signer, identifier: str) -> str:
     return _DIRECT.format(id=identifier)
 
 
-def _issuer_serial(signer: Signer, _identifier: str) -> str:
-    return _ISSUER_SERIAL.format(issuer=escape(signer.certificate.issuer.rfc4514_string()), serial=signer.certificate.serial_number)
+def _issuer_serial(signer: Signer, _identifier: str, certificate: str = "") -> str:
+    issuer, serial = escape(signer.certificate.issuer.rfc4514_string()), signer.certificate.serial_number
+    return _ISSUER_SERIAL.format(issuer=issuer, serial=serial, certificate=certificate)
 
 
 def _key_identifier(signer: Signer, _identifier: str) -> str:
@@ -106,8 +108,9 @@ def _key_identifier(signer: Signer, _identifier: str) -> str:
     return _KEY_IDENTIFIER.format(encoded(value))
 
 
-def _x509_data(signer: Signer, _identifier: str) -> str:
-    return x509_data(signer)
+def _x509_data(signer: Signer, identifier: str) -> str:
+    """By name as well: the token profile knows X509Data by that alone, and stacks that keep to it read no further (WSS4J 1.6)."""
+    return _issuer_serial(signer, identifier, _CERTIFICATE.format(encoded(signer.certificate_der)))
 
 
 _NAMED: Mapping[Token, Callable[[Signer, str], str]] = {

@@ -17,6 +17,8 @@ import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import javax.security.auth.callback.Callback;
+import javax.security.auth.callback.CallbackHandler;
 import javax.xml.crypto.dom.DOMStructure;
 import javax.xml.crypto.dsig.CanonicalizationMethod;
 import javax.xml.crypto.dsig.Reference;
@@ -40,12 +42,15 @@ import javax.xml.transform.stream.StreamResult;
 import org.apache.ws.security.WSConstants;
 import org.apache.ws.security.WSDataRef;
 import org.apache.ws.security.WSEncryptionPart;
+import org.apache.ws.security.WSPasswordCallback;
 import org.apache.ws.security.WSSecurityEngine;
 import org.apache.ws.security.WSSecurityEngineResult;
 import org.apache.ws.security.components.crypto.Merlin;
 import org.apache.ws.security.message.WSSecHeader;
 import org.apache.ws.security.message.WSSecSignature;
 import org.apache.ws.security.message.WSSecTimestamp;
+import org.apache.ws.security.message.WSSecUsernameToken;
+import org.apache.ws.security.message.token.UsernameToken;
 import org.w3c.dom.Document;
 import org.w3c.dom.Element;
 import org.w3c.dom.Node;
@@ -106,6 +111,8 @@ public final class ForeignStacks {
             case "verify": return verify(fields);
             case "wss-sign": return wssSign(fields);
             case "wss-verify": return wssVerify(fields);
+            case "username": return username(fields);
+            case "username-verify": return usernameVerify(fields);
             default: throw new IllegalArgumentException(name);
         }
     }
@@ -241,6 +248,36 @@ public final class ForeignStacks {
             throw new SecurityException("Body and Timestamp are not covered");
         }
         return new byte[0];
+    }
+
+    /** name, password, "digest" or "text", envelope: a UsernameToken with a nonce and the time. */
+    private static byte[] username(List<byte[]> fields) throws Exception {
+        Document document = parse(fields.get(3));
+        WSSecHeader header = new WSSecHeader();
+        header.insertSecurityHeader(document);
+        WSSecUsernameToken token = new WSSecUsernameToken();
+        token.setPasswordType(text(fields.get(2)).equals("digest") ? WSConstants.PASSWORD_DIGEST : WSConstants.PASSWORD_TEXT);
+        token.setUserInfo(text(fields.get(0)), text(fields.get(1)));
+        token.addNonce();
+        token.addCreated();
+        token.build(document, header);
+        return octets(document);
+    }
+
+    /** password, envelope: gives the name that the token proves. */
+    private static byte[] usernameVerify(List<byte[]> fields) throws Exception {
+        CallbackHandler secrets = callbacks -> {
+            for (Callback one : callbacks) {
+                ((WSPasswordCallback) one).setPassword(text(fields.get(0)));
+            }
+        };
+        for (WSSecurityEngineResult result : new WSSecurityEngine().processSecurityHeader(parse(fields.get(1)), null, secrets, null)) {
+            if (result.get(WSSecurityEngineResult.TAG_USERNAME_TOKEN) != null) {
+                UsernameToken token = (UsernameToken) result.get(WSSecurityEngineResult.TAG_USERNAME_TOKEN);
+                return token.getName().getBytes(StandardCharsets.UTF_8);
+            }
+        }
+        throw new SecurityException("there is no UsernameToken");
     }
 
     // --- octets and objects -------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ class Wss4j:
     profiles = ("wss",)
 
     def __init__(self, server: Server, token: str) -> None:
-        self._server, self._token = server, token
+        self._server, self.token = server, token
         self.name = f"wss4j {version('wss4j')} {token}"
 
     def sign(self, _profile: str, algorithm: Algorithm | None, world: World) -> bytes:
@@ -121,10 +121,18 @@ class Wss4j:
     def sign_envelope(self, envelope: bytes, pkcs8: bytes, certificate: bytes, algorithm: Algorithm | None) -> bytes:
         """Any envelope, its Body and a new Timestamp signed; key and certificate in DER."""
         methods = (algorithm.uri, algorithm.digest_uri) if algorithm else ("", "")
-        return self._server.ask("wss-sign", pkcs8, certificate, *methods, self._token, envelope)
+        return self._server.ask("wss-sign", pkcs8, certificate, *methods, self.token, envelope)
 
     def verify(self, _profile: str, algorithm: Algorithm, world: World, signed: bytes) -> None:
         self.verify_envelope(signed, world.identities[algorithm.key].der, world.authority.public_bytes(Encoding.DER))
+
+    def log_in(self, user: str, password: str, kind: str) -> bytes:
+        """The envelope with a UsernameToken; ``kind``: digest or text."""
+        return self._server.ask("username", user, password, kind, ENVELOPE)
+
+    def logged_in(self, password: str, envelope: bytes) -> str:
+        """Who proves by a UsernameToken to know ``password``. Raises Refused."""
+        return self._server.ask("username-verify", password, envelope).decode()
 
     def verify_envelope(self, envelope: bytes, certificate: bytes, authority: bytes) -> None:
         """Returns if Body and Timestamp are signed by the certificate that the authority vouches for (DER)."""

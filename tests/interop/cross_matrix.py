@@ -16,6 +16,7 @@ from bus.errors import Rejected
 from bus.methods import BY_NAME
 from bus.signature import wss, xades, xmldsig
 from bus.signature.policy import MODERN, SignaturePolicy
+from bus.signature.security_header import Style, Token
 from bus.signer import Signer, SoftKey
 from bus.xmlio import parse
 
@@ -75,15 +76,15 @@ class Row:
     reasons: Mapping[str, str]
 
 
-def signed_by_us(profile: str, algorithm: Algorithm, world: World, document: bytes = DOCUMENT) -> bytes:
-    """The profile's document, or another, signed by the bus."""
+def signed_by_us(profile: str, algorithm: Algorithm, world: World, document: bytes = DOCUMENT, token: Token = "bst") -> bytes:
+    """The profile's document, or another, signed by the bus; in WS-Security with the certificate given by ``token``."""
     identity = world.identities[algorithm.key]
     signer = Signer("own/test", SoftKey(identity.private), identity.certificate, BY_NAME[algorithm.name])
     if profile == "xmldsig":
         return xmldsig.sign_enveloped(document, signer)
     if profile == "xades":
         return xades.sign(document, signer, world.now)
-    return wss.sign(ENVELOPE, signer, world.now)
+    return wss.sign(ENVELOPE, signer, world.now, style=Style(token))
 
 
 def verified_by_us(profile: str, signed: bytes, policy: SignaturePolicy, world: World) -> None:
@@ -113,7 +114,7 @@ def _cell(stack: Stack, profile: str, direction: str, algorithm: Algorithm, poli
         return _answers(lambda text: verified_by_us(profile, text, policy, world), signed)
     if BY_NAME[algorithm.name].legacy:
         return NOT_OURS
-    signed = signed_by_us(profile, algorithm, world)
+    signed = signed_by_us(profile, algorithm, world, token=getattr(stack, "token", "bst"))
     with suppress(Refused):
         # A stack that does not know the algorithm must say so of the signature as it stands.
         stack.verify(profile, algorithm, world, signed)

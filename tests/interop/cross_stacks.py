@@ -179,7 +179,7 @@ class Zeep:
     profiles = ("wss",)
 
     def __init__(self, token: str) -> None:
-        self.name = f"zeep {version('zeep')} {token}"
+        self.name, self.token = f"zeep {version('zeep')} {token}", token
         self._plug_in = {"bst": zeep_signature.BinarySignature, "x509-data": zeep_signature.Signature}[token]
 
     def sign(self, _profile: str, algorithm: Algorithm, world: World) -> bytes:

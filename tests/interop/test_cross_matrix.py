@@ -29,10 +29,19 @@ STACKS = {
     "wss4j bst": ("wss",),
     "wss4j issuer-serial": ("wss",),
     "wss4j ski": ("wss",),
+    "wss4j x509-data": ("wss",),
     "wss4j x509-identifier": ("wss",),
     "wss4j thumbprint": ("wss",),
 }
-ROWS = [(profile, name, direction) for profile in _ALL for name in STACKS if profile in STACKS[name] for direction in (WE_SIGN, THEY_SIGN)]
+#: What only one side can write.
+_ONE_WAY = {"wss4j x509-data": (WE_SIGN,), "wss4j x509-identifier": (THEY_SIGN,), "wss4j thumbprint": (THEY_SIGN,)}
+ROWS = [
+    (profile, name, direction)
+    for profile in _ALL
+    for name in STACKS
+    if profile in STACKS[name]
+    for direction in _ONE_WAY.get(name, (WE_SIGN, THEY_SIGN))
+]
 
 #: What a stack may say that it does not support, by its program and the direction; a newer version may know it. Anything else is a fault.
 UNSUPPORTED = {
