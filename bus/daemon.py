@@ -37,7 +37,7 @@ from bus.http import Application, ClientCertificateProtocol, present, tls_contex
 from bus.ids import uuid7
 from bus.node import Node
 from bus.receipt import Receipt
-from bus.responders import Responders
+from bus.responders import Responders, kept
 from bus.site import Site
 from bus.steady import Steady
 from bus.store import Store
@@ -102,10 +102,18 @@ def open_store_at(site: Site, data: Path, chain: str) -> Store:
     )
 
 
+def know_statuses(site: Site) -> None:
+    """Let the site's keyring know what authorities have answered to its daemon."""
+    keyring = site.keyring
+    for answer in kept(site.root / "data" / "revocation", keyring.authorities(), utc_now()):
+        keyring.statuses.learn(answer)
+
+
 @contextlib.contextmanager
 def opened(root: Path, environment: Mapping[str, str], chain: str) -> Iterator[tuple[Loaded, Store]]:
     """A site and its store, beside a daemon that may be running. ``chain`` is not the daemon's, so that neither waits for the other."""
     loaded = config.load(root, environment=environment, clock=utc_now)
+    know_statuses(loaded.site)
     store = open_store(loaded.site, environment, chain)
     try:
         yield loaded, store

@@ -124,6 +124,12 @@ class Keyring:
         self._identified[place] = _Known(parsed, partner, hour, version, until)
         return partner
 
+    def graced(self, certificate: bytes, at: datetime) -> bool:
+        """Whether this certificate (DER), identified just now, counted although its status is not known: ``when-unknown: accept``."""
+        if not any(trust.demands.revocation.accept_unknown for trust in self.trusts.values()):
+            return False
+        return self.statuses.graced(_readable(certificate), at)
+
     def revocation_data(self, partner: str) -> RevocationData:
         """The lists in the partner's directory, and what its authorities answered."""
         trust = self.trusts.get(partner, Trust(partner))

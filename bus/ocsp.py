@@ -53,19 +53,21 @@ def request(certificate: x509.Certificate, issuer: x509.Certificate, nonce: byte
     return builder.add_extension(x509.OCSPNonce(nonce), critical=False).build().public_bytes(serialization.Encoding.DER)
 
 
-def read(octets: bytes, serial: int, issuer: x509.Certificate, at: datetime, nonce: bytes | None = None) -> Single:
-    """What the response says at ``at`` about the certificate with this serial number. Raises Unanswered.
+def read(octets: bytes, serial: int, issuer: x509.Certificate, at: datetime | None, nonce: bytes | None = None) -> Single:
+    """What the response says about the certificate with this serial number. Raises Unanswered.
 
-    ``nonce``: ours, which the response must repeat if it has any; a responder that answers from stock has none. None: read from a file.
+    ``at``: now; None for a response that was kept, which is read as of its own time. ``nonce``: ours, which the response must repeat if it
+    has any; a responder that answers from stock has none.
     """
     try:
         response = ocsp.load_der_ocsp_response(octets)
         if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
             raise Unanswered(f"the responder says {response.response_status.name.lower()}")
         single = _about(response, serial, issuer)
-        _check_signature(response, issuer, at)
+        moment = at or single.this_update_utc
+        _check_signature(response, issuer, moment)
         _check_nonce(response, nonce)
-        return _single(single, at)
+        return _single(single, moment)
     except (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType) as error:
         raise Unanswered(f"the response cannot be read: {error}") from None
 

@@ -15,8 +15,8 @@ import contextlib
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
@@ -26,7 +26,7 @@ from cryptography import x509
 from bus import log, metrics, ocsp
 from bus.errors import Phrase, text
 from bus.ocsp import Unanswered
-from bus.revocation import PAUSE, Answer, Failure, Link, Statuses, key_of, read_crl, read_ocsp
+from bus.revocation import Answer, Failure, Link, Statuses, key_of, read_crl, read_ocsp
 from bus.site import Clock
 
 #: Longest wait of a request at the door, and of one question to an authority, in seconds.
@@ -35,8 +35,9 @@ _FETCH_SECONDS = 20.0
 #: Octets of an answer. The largest lists of public authorities have some 10 MB; a response some 2 kB.
 MOST_CRL = 16 << 20
 MOST_OCSP = 64 << 10
-#: Pause between two rounds of asking again, in seconds.
+#: Pause between two rounds of asking again, in seconds, and before a responder that did not answer is asked again.
 _ROUND = 2.0
+_PAUSE = timedelta(seconds=2)
 #: Answers at once in one round.
 _AT_ONCE = 8
 
@@ -122,7 +123,7 @@ class Responders:
     def _is_resting(self, link: Link) -> bool:
         """A responder that is down is not asked at every request."""
         failure = self._statuses.failure(link)
-        return failure is not None and self._clock() - failure.at <= PAUSE
+        return failure is not None and self._clock() - failure.at <= _PAUSE
 
     def _is_due(self, link: Link, now: datetime) -> bool:
         answer = self._statuses.newest(link)
@@ -132,6 +133,8 @@ class Responders:
 
     async def _ask(self, link: Link) -> None:
         """Every kind of answer that the partner's rules admit, in their order, until one is there."""
+        if self._found(link):
+            return
         reasons = []
         doubtful = False
         for kind in link.rules.check.kinds:
@@ -149,6 +152,18 @@ class Responders:
                 self._learned(link, answer)
                 return
         self._failed(link, "; ".join(reasons), doubtful=doubtful)
+
+    def _found(self, link: Link) -> bool:
+        """Whether another worker of this node has a newer answer already."""
+        issuer, serial = link.key
+        places = {"ocsp": f"{issuer}-{serial:x}.der", "crl": f"{issuer}.der"}
+        now = self._clock()
+        for place in (places[kind] for kind in link.rules.check.kinds):
+            answer = _read(self._directory / place, link.issuer, now)
+            if answer is not None and answer.due(link.rules.fresh) > now:
+                self._learned(link, answer, keep=False)
+                return True
+        return False
 
     async def _fetch(self, link: Link, kind: str, address: str) -> Answer:
         certificate, issuer = link.certificate, link.issuer
@@ -179,10 +194,11 @@ class Responders:
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             raise Unanswered(f"{type(error).__name__} {error}".strip()) from None
 
-    def _learned(self, link: Link, answer: Answer) -> None:
-        metrics.REVOCATION_QUESTIONS.labels(link.partner, answer.kind, "answered").inc()
+    def _learned(self, link: Link, answer: Answer, *, keep: bool = True) -> None:
         self._statuses.learn(answer)
-        self._keep(answer)
+        if keep:
+            metrics.REVOCATION_QUESTIONS.labels(link.partner, answer.kind, "answered").inc()
+            self._keep(answer)
         if self._is_over(link.partner) and self._outages.pop(link.partner, None) is not None:
             metrics.REVOCATION_DOWN.labels(link.partner).set(0)
             _log.info(log.REVOCATION_BACK, partner=link.partner)
@@ -234,16 +250,27 @@ class Responders:
 
 
 def kept(directory: Path, authorities: Sequence[x509.Certificate], now: datetime) -> Iterator[Answer]:
-    """The answers that lie in ``directory`` and still count, verified; what is no answer of these authorities is passed over."""
+    """The answers that lie in ``directory``, verified, also those that have run out: what they say of their own time stays true.
+
+    What is no answer of these authorities, or of the future, is passed over.
+    """
     known = {key_of(authority): authority for authority in authorities}
     for path in sorted(directory.glob("*.der")):
-        issuer, _, serial = path.stem.partition("-")
-        if issuer not in known:
-            continue
-        with contextlib.suppress(Unanswered, OSError, ValueError):
-            octets, got = path.read_bytes(), datetime.fromtimestamp(path.stat().st_mtime, UTC)
-            answer = read_ocsp(octets, int(serial, 16), known[issuer], now) if serial else read_crl(octets, None, known[issuer], now)
-            yield answer.gotten(min(got, now))
+        issuer = known.get(path.stem.partition("-")[0])
+        answer = _read(path, issuer, now) if issuer else None
+        if answer is not None:
+            yield answer
+
+
+def _read(path: Path, issuer: x509.Certificate, now: datetime) -> Answer | None:
+    """An answer that was kept, or None."""
+    serial = path.stem.partition("-")[2]
+    try:
+        octets, got = path.read_bytes(), datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        answer = read_ocsp(octets, int(serial, 16), issuer, None) if serial else read_crl(octets, None, issuer, None)
+    except (Unanswered, OSError, ValueError):
+        return None
+    return replace(answer, got=min(got, now)) if answer.this_update <= now + ocsp.SKEW else None
 
 
 def _file_name(answer: Answer) -> str:

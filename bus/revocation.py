@@ -14,7 +14,7 @@ Standards: RFC 5280 sections 5.1.2 (times), 5.2.4 (delta CRLs), 5.2.5 (issuing d
 
 import hashlib
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
@@ -33,8 +33,8 @@ T = TypeVar("T")
 
 #: Far enough: the judgement holds until something else ends it.
 EVER = datetime(9999, 1, 1, tzinfo=UTC)
-#: After an unsuccessful question a status is judged without asking again for this long.
-PAUSE = timedelta(seconds=5)
+#: After an unsuccessful question whoever needs the status is judged without waiting, for this long: it is asked again in the background.
+OUTAGE = timedelta(seconds=60)
 RETRY_AFTER = 60.0
 #: A partner's certificates below its anchor; more is no real hierarchy.
 MOST_LINKS = 4
@@ -121,10 +121,6 @@ class Answer:
         until = self.until(fresh)
         return min(until - (until - self.this_update) / 4, self.got + fresh)
 
-    def gotten(self, at: datetime) -> "Answer":
-        """The same, as it was got at ``at``."""
-        return replace(self, got=at)
-
     def revoked_at(self, serial: int) -> datetime | None:
         """Since when this certificate is revoked by this answer."""
         if self.crl is None:
@@ -134,11 +130,15 @@ class Answer:
 
 
 class Unsettled(Deferred):
-    """A certificate's status is not known, and must be before anything is believed. ``link``: what to ask about."""
+    """A certificate's status is not known, and must be before anything is believed.
 
-    def __init__(self, link: Link, detail: object) -> None:
+    ``link``: what to ask about; ``asked``: that was tried just now.
+    """
+
+    def __init__(self, link: Link, detail: object, *, asked: bool) -> None:
         super().__init__("revocation-unknown", retry_after=RETRY_AFTER, subject=_subject(link.certificate), detail=detail)
         self.link = link
+        self.asked = asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,17 +210,25 @@ class Statuses:
         if answer is not None and at <= (until := answer.until(link.rules.fresh)):
             return until
         failure = self._failures.get(link.key)
-        if failure is None or at - failure.at > PAUSE:
-            raise Unsettled(link, Phrase("revocation-not-asked", {}))
+        if failure is None or at - failure.at > OUTAGE:
+            raise Unsettled(link, Phrase("revocation-not-asked", {}), asked=False)
         if not link.rules.accept_unknown or failure.doubtful or not self._in_grace(link, at):
-            raise Unsettled(link, failure.detail)
+            raise Unsettled(link, failure.detail, asked=True)
         self.accepted(link)
         # Every use is told of, so no use is remembered.
         return at
 
+    def graced(self, certificate: x509.Certificate, at: datetime) -> bool:
+        """Whether a certificate that was judged just now passed in its grace."""
+        links = [link for link in self.wanted.values() if link.certificate == certificate and link.rules.accept_unknown]
+        answers = [(link, self.newest(link)) for link in links]
+        return any(answer is None or answer.until(link.rules.fresh) < at for link, answer in answers)
+
     def _want(self, link: Link) -> None:
         if link.key not in self.wanted and len(self.wanted) >= _MOST_WANTED:
-            self.wanted.pop(next(iter(self.wanted)))
+            oldest = next(iter(self.wanted))
+            del self.wanted[oldest]
+            self._failures.pop(oldest, None)
         self.wanted[link.key] = link
 
     def _check_revoked(self, link: Link, at: datetime) -> None:
@@ -244,24 +252,24 @@ async def settled(statuses: Statuses, attempt: Callable[[], Awaitable[T]]) -> T:
             return await attempt()
         except Unsettled as unsettled:
             key = unsettled.link.key
-            if statuses.ask is None or key in asked or len(asked) == MOST_LINKS:
+            if statuses.ask is None or unsettled.asked or key in asked or len(asked) == MOST_LINKS:
                 raise
             asked.add(key)
             await statuses.ask(unsettled.link)
 
 
-def read_ocsp(octets: bytes, link_serial: int, issuer: x509.Certificate, at: datetime, nonce: bytes | None = None) -> Answer:
-    """An OCSP response as an answer. Raises Unanswered."""
-    single = ocsp.read(octets, link_serial, issuer, at, nonce)
-    return Answer(
-        "ocsp", key_of(issuer), single.this_update, single.next_update, octets, at, serial=single.serial, revoked=single.revoked_at
-    )
+def read_ocsp(octets: bytes, serial: int, issuer: x509.Certificate, at: datetime | None, nonce: bytes | None = None) -> Answer:
+    """An OCSP response as an answer. ``at``: None for one that was kept. Raises Unanswered."""
+    single = ocsp.read(octets, serial, issuer, at, nonce)
+    got = at or single.this_update
+    return Answer("ocsp", key_of(issuer), single.this_update, single.next_update, octets, got, serial=serial, revoked=single.revoked_at)
 
 
-def read_crl(octets: bytes, certificate: x509.Certificate | None, issuer: x509.Certificate, at: datetime) -> Answer:
+def read_crl(octets: bytes, certificate: x509.Certificate | None, issuer: x509.Certificate, at: datetime | None) -> Answer:
     """A complete list of ``issuer`` as an answer: signed by it, neither of the future nor run out. Raises Unanswered.
 
-    A list for a part of the certificates, a shard, is an answer about ``certificate`` alone, if it is of that part.
+    A list for a part of the certificates, a shard, is an answer about ``certificate`` alone, if it is of that part. ``at``: None for a
+    list that was kept, which is read as of its own time.
     """
     try:
         crl = x509.load_pem_x509_crl(octets) if octets.startswith(b"-----BEGIN") else x509.load_der_x509_crl(octets)
@@ -270,9 +278,10 @@ def read_crl(octets: bytes, certificate: x509.Certificate | None, issuer: x509.C
         raise Unanswered(f"the revocation list cannot be read: {error}") from None
     if not issued(issuer, crl):
         raise Unanswered("the revocation list does not bear the signature of the certificate's issuer")
-    ocsp.check_times(crl.last_update_utc, crl.next_update_utc, at)
+    moment = at or crl.last_update_utc
+    ocsp.check_times(crl.last_update_utc, crl.next_update_utc, moment)
     octets = crl.public_bytes(Encoding.DER)
-    return Answer("crl", key_of(issuer), crl.last_update_utc, crl.next_update_utc, octets, at, serial=serial, crl=crl)
+    return Answer("crl", key_of(issuer), crl.last_update_utc, crl.next_update_utc, octets, moment, serial=serial, crl=crl)
 
 
 def issued(authority: x509.Certificate, crl: x509.CertificateRevocationList) -> bool:

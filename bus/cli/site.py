@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bus import config, daemon, log, responders, scaffold
+from bus import config, daemon, log, scaffold
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say, table
 from bus.config.components import Component
 
@@ -74,8 +74,7 @@ def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:
     loaded = config.load(site, environment=os.environ, clock=daemon.utc_now)
     now = daemon.utc_now()
     keyring = loaded.site.keyring
-    for answer in responders.kept(site / "data" / "revocation", keyring.authorities(), now):
-        keyring.statuses.learn(answer)
+    daemon.know_statuses(loaded.site)
     rows = [
         {
             "name": entry.name,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -91,6 +92,7 @@ async def test_fault_38_by_policy_messages_are_accepted_within_the_grace_and_eac
             number += 1
             assert (await sender.send(letter(number), f"m{number}")).status == "ACCEPTED"
         [told, *_] = events(bus, "revocation.accepted-unknown")
+        assert _credentials(site) == {"wss-x509", "wss-x509, revocation status unknown"}
         assert "was accepted although its revocation status is not known, by when-unknown: accept" in told["en"]
         assert "được chấp nhận dù chưa rõ tình trạng thu hồi" in told["vi"]
         assert json.loads(page(bus, "/readyz")[1])["warnings"][f"revocation {PARTNER}"].startswith(EN)
@@ -101,6 +103,12 @@ async def test_fault_38_by_policy_messages_are_accepted_within_the_grace_and_eac
             await sender.send(letter(0), "m0")
     assert bus.stop() == 0
     assert audited(site)["accepted"] == number
+
+
+def _credentials(site: Path) -> set[str]:
+    """What the messages' own records say of how their sender was authenticated."""
+    with sqlite3.connect(site / "data" / "bus.db") as connection:
+        return {json.loads(row[0])["credential"] for row in connection.execute("SELECT headers FROM messages")}
 
 
 async def _deferral(sender: object) -> Deferred:

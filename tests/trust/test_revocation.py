@@ -182,7 +182,7 @@ async def test_fault_38_what_is_no_answer_is_none(authority, desk, check, broken
 
 
 async def test_fault_38_a_responder_that_is_down_defers_and_is_not_asked_at_every_request(authority, desk, clock):
-    """4.7.5 with Retry-After, in both languages; one question in five seconds; once it is back, all is well."""
+    """4.7.5 with Retry-After, in both languages; it is asked again in the background; once it is back, all is well."""
     authority.broken = "status"
     certificate = authority.issuer.leaf("x")
     authority.known.append(certificate)
@@ -196,8 +196,12 @@ async def test_fault_38_a_responder_that_is_down_defers_and_is_not_asked_at_ever
     assert refused.value.reason("en") == f"The revocation status of the certificate 'CN=x,C=VN' is not known ({detail}); try again later."
     assert refused.value.reason("vi").startswith("Chưa xác định được tình trạng thu hồi của chứng thư 'CN=x,C=VN'")
     authority.broken = ""
-    clock.at += timedelta(seconds=6)
+    clock.at += timedelta(seconds=3)
+    with pytest.raises(Unsettled):
+        await at.identify(certificate)
+    await at.responders._round()
     assert await at.identify(certificate) == "agency"
+    assert authority.asked == {"/ocsp": 2}
 
 
 async def test_fault_38_a_responder_that_says_nothing_holds_nobody_up(authority, desk, monkeypatch):
@@ -226,6 +230,34 @@ async def test_fault_38_by_policy_the_unknown_is_accepted_within_its_grace_and_e
     assert len(told) == 3
     clock.at += HOUR + timedelta(seconds=1)
     assert await at.refusal(first) == UNKNOWN
+
+
+async def test_fault_38_a_restart_neither_ends_nor_lengthens_the_grace(authority, desk, clock):
+    """It is counted from the newest answer, which lies on the disk."""
+    certificate = authority.issuer.leaf("x")
+    authority.known.append(certificate)
+    at = desk("ocsp", accept_unknown=True, grace=2 * HOUR)
+    await at.identify(certificate)
+    authority.close()
+    for later, outcome in ((2 * HOUR, "agency"), (HOUR + timedelta(seconds=1), UNKNOWN)):
+        clock.at += later
+        at.restart()
+        assert await (at.identify(certificate) if outcome == "agency" else at.refusal(certificate)) == outcome
+
+
+async def test_workers_of_a_node_ask_once_between_them(authority, desk, clock):
+    """What one has asked the other finds on the disk, when it first needs it and when it is due again."""
+    certificate = authority.issuer.leaf("x")
+    authority.known.append(certificate)
+    one, other = desk("ocsp"), desk("ocsp")
+    for at in (one, other):
+        await at.identify(certificate)
+    clock.at += timedelta(minutes=50)
+    for at in (one, other):
+        await at.responders._round()
+    assert authority.asked == {"/ocsp": 2}
+    clock.at += timedelta(minutes=40)
+    assert await other.identify(certificate) == "agency"
 
 
 async def test_fault_38_an_authority_that_never_answered_has_no_grace(authority, desk):
