@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from bus.asic import Container
-from bus.errors import Rejected
+from bus.errors import Quoted, Rejected
 from bus.octets import Body, digest, whole
 from bus.proofs import manifest
 from bus.proofs.authorities import Authorities
@@ -124,6 +124,12 @@ def octets_of(files: Mapping[str, Body], name: str, most: int = _MOST_JSON) -> b
     if len(files[name]) > most:
         raise invalid(name, "it is too large")
     return whole(files[name])
+
+
+def within(part: str, error: Rejected) -> Rejected:
+    """The same refusal, with the part that it is about."""
+    reasons = {language: f"{error.code} {reason}" for language, reason in error.reasons.items()}
+    return Rejected("evidence-invalid", part=part, detail=Quoted(reasons))
 
 
 def invalid(part: str, detail: str) -> Rejected:

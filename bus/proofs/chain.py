@@ -14,7 +14,7 @@ from bus.checkpoint import Summary
 from bus.errors import Rejected
 from bus.octets import digest
 from bus.proofs.authorities import readable
-from bus.proofs.case import Case, JournalRow, invalid
+from bus.proofs.case import Case, JournalRow, invalid, within
 from bus.proofs.lines import Line, established, unproved
 from bus.proofs.manifest import TSA, Stated
 from bus.signature import xades
@@ -68,7 +68,7 @@ def _sealed(case: Case, stated: Stated) -> _Sealed:
         summary = checkpoint.parse(verified.octets)
         case.authorities.site(verified.certificate, summary.at)
     except Rejected as error:
-        raise invalid(stated.file, str(error)) from error
+        raise within(stated.file, error) from error
     if summary.number != stated.number or summary.organisation != case.manifest.organisation:
         raise invalid(stated.file, "it is another checkpoint than it is said to be")
     stamp, known = _stamp(case, stated, octets)
@@ -83,7 +83,7 @@ def _stamp(case: Case, stated: Stated, octets: bytes) -> tuple[Stamp | None, boo
     try:
         stamp = timestamps.verify(token, octets, [*named, *given])
     except Rejected as error:
-        raise invalid(stated.token, str(error)) from error
+        raise within(stated.token, error) from error
     case.authorities.name(TSA, stamp.certificate)
     if case.authorities.given is None:
         return stamp, True

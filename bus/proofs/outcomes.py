@@ -16,7 +16,7 @@ from bus import evidence, xmlio
 from bus.errors import Quoted, Rejected
 from bus.message import Message
 from bus.octets import SMALL, Body, digest, whole
-from bus.proofs.case import Case, JournalRow, invalid
+from bus.proofs.case import Case, JournalRow, invalid, within
 from bus.proofs.lines import Line, established, unproved
 from bus.proofs.manifest import CHAIN, SITE, TSA
 from bus.receipt import Receipt, Status
@@ -59,7 +59,7 @@ def _receipt(case: Case, row: JournalRow, wanted: str) -> Receipt:
         receipt = evidence.parse(verified.octets)
         case.authorities.site(verified.certificate, receipt.at)
     except Rejected as error:
-        raise invalid(part, str(error)) from error
+        raise within(part, error) from error
     told = (receipt.status.lower(), receipt.digest, receipt.previous)
     if told != (row.values["event"], case.message["digest"], row.values["previous"]):
         raise invalid(part, "it says something else than the journal row that names it")
@@ -134,11 +134,11 @@ def _answered(case: Case, row: Mapping[str, Any], act: JournalRow, reply: Body, 
     try:
         verified = xades.verify_tree(found, lambda certificate: certificate, policies=lambda _: _ANY)
         receipt = evidence.parse(verified.octets)
+        by = case.authorities.vouch(_partner(case, verified.certificate, act.at), verified.certificate, act.at)
     except Rejected as error:
-        raise invalid(part, str(error)) from error
+        raise within(part, error) from error
     if receipt.digest != sent:
         raise invalid(part, "the partner's receipt is about other octets")
-    by = case.authorities.vouch(_partner(case, verified.certificate, act.at), verified.certificate, act.at)
     values = {"target": row["target"], "subject": by.subject, "fingerprint": by.fingerprint}
     yield established("verify-partner-receipt", status=receipt.status, at=receipt.at.isoformat(), **values)
     if by.unknown:

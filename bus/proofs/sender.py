@@ -19,7 +19,7 @@ from bus.hollow import Hollow
 from bus.message import CREDENTIAL
 from bus.octets import Body, collected, decoded, digest, whole
 from bus.proofs.authorities import Known
-from bus.proofs.case import Case, invalid
+from bus.proofs.case import Case, invalid, within
 from bus.proofs.lines import Line, established, unproved
 from bus.signature import wss
 from bus.signature.policy import LEGACY, MODERN, SignaturePolicy
@@ -53,11 +53,11 @@ def signed(case: Case) -> Iterator[Line]:
             envelope.root, _COVERS, lambda *_: sender, accepted, known=named, hollow=envelope.hollow, policies=lambda _: _ANY
         )
         carried = _carried(envelope)
+        by = case.authorities.vouch(sender, verified.certificate, accepted)
     except Rejected as error:
-        raise invalid(part, str(error)) from error
+        raise within(part, error) from error
     if carried != message["digest"]:
         raise invalid(part, "it carried another message")
-    by = case.authorities.vouch(sender, verified.certificate, accepted)
     values = {"sender": sender, "subject": by.subject, "fingerprint": by.fingerprint}
     yield established("verify-request", at=verified.signed_at.isoformat() if verified.signed_at else "-", **values)
     yield established("verify-request-carried", digest=carried)

@@ -13,7 +13,7 @@ from bus import asic
 from bus.asic.container import SIGNATURE, Container
 from bus.errors import BusError, Rejected
 from bus.proofs import authorities, chain, manifest, outcomes, sender
-from bus.proofs.case import Case, Topic, invalid, octets_of
+from bus.proofs.case import Case, Topic, invalid, octets_of, within
 from bus.proofs.lines import Line, Report, broken, established, unproved
 from bus.proofs.manifest import NAME, SITE, TSA
 from bus.proofs.used import named
@@ -55,7 +55,7 @@ def _container(case: Case) -> Iterator[Line]:
     try:
         by = case.authorities.site(verified.certificate, at)
     except Rejected as error:
-        raise invalid(SIGNATURE, str(error)) from error
+        raise within(SIGNATURE, error) from error
     values = {"subject": by.subject, "fingerprint": by.fingerprint, "organisation": case.manifest.organisation}
     yield established("verify-container", count=len(case.files))
     yield established("verify-signed", at=at.isoformat(), **values)
