@@ -10,14 +10,25 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationInfo, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationInfo,
+    WithJsonSchema,
+    model_validator,
+)
 
 from bus.errors import suggestion
 from bus.organisations import well_formed
 from bus.schemas import Library
 from bus.signature.policy import LEGACY, MODERN
+from bus.signature.xmldsig_by_id import PLACE
 from bus.xpath import XPath
 
 
@@ -79,6 +90,8 @@ def _file(what: str, use: Callable[[Library, str], object]) -> AfterValidator:
 
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+#: Ten years: no one means more, and dates that are reckoned with it stay dates.
+_LONGEST = 3650 * 86400.0
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
@@ -89,7 +102,10 @@ def duration(value: object) -> object:
     found = _DURATION.fullmatch(value)
     if found is None:
         raise ValueError(f"{value!r} is not a duration; write a number and one of ms, s, m, h, d, such as 30s, 1h or 5d")
-    return timedelta(seconds=float(found[1]) * _UNITS[found[2]])
+    seconds = float(found[1]) * _UNITS[found[2]]
+    if seconds > _LONGEST:
+        raise ValueError(f"{value!r} is longer than ten years")
+    return timedelta(seconds=seconds)
 
 
 def _expression(value: object) -> XPath:
@@ -116,6 +132,21 @@ PartnerName = Annotated[str, _among("partner", lambda site: site.partners)]
 SchemaFile = Annotated[str, _file("schema", Library.schema)]
 Stylesheet = Annotated[str, _file("stylesheet", Library.stylesheet)]
 ContractFile = Annotated[str, _file("contract", Library.path)]
+
+
+class Signed(Model):
+    """The form of a document's own signature, for the steps that make and verify one."""
+
+    profile: Literal["xades", "xmldsig", "xmldsig-by-id"] = Field("xades", description="form of the signature")
+    element: str = Field(
+        "", pattern=PLACE, description="xmldsig-by-id: the one element that is signed, as names below the root: Order/Content"
+    )
+
+    @model_validator(mode="after")
+    def _placed(self) -> Self:
+        if bool(self.element) != (self.profile == "xmldsig-by-id"):
+            raise ValueError("'element' and 'profile: xmldsig-by-id' need each other")
+        return self
 
 
 #: No lane is wider.

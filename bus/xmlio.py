@@ -26,9 +26,14 @@ _HUGE = 7_000_000
 _DECLARED = re.compile(rb"""<\?xml\s[^>]*?\bencoding\s*=\s*["']([^"'>]*)["']""")
 _BEFORE_ROOT = re.compile(rb"\s+|<\?.*?\?>|<!--.*?-->", re.DOTALL)
 _UTF8 = frozenset({b"utf-8", b"utf8"})
-_UTF16 = frozenset({b"utf-16", b"utf-16le", b"utf-16be"})
-#: First bytes that say UTF-16 (appendix F): a byte order mark, or ``<`` in either order.
-_UTF16_STARTS = ((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"), (b"<\0", "utf-16-le"), (b"\0<", "utf-16-be"))
+_LITTLE, _BIG = frozenset({b"utf-16", b"utf-16le"}), frozenset({b"utf-16", b"utf-16be"})
+#: First bytes that say UTF-16 (appendix F), the codec, and what a declaration may then say: a byte order mark, or ``<`` in either order.
+_UTF16_STARTS = (
+    (codecs.BOM_UTF16_LE, "utf-16", _LITTLE),
+    (codecs.BOM_UTF16_BE, "utf-16", _BIG),
+    (b"<\0", "utf-16-le", _LITTLE),
+    (b"\0<", "utf-16-be", _BIG),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +117,23 @@ def _malformed(line: int, column: int, detail: str) -> Rejected:
 
 def _as_utf8(data: bytes) -> bytes:
     """``data`` in UTF-8 and without a byte order mark; refuses every encoding but UTF-8 and UTF-16, and a declaration that lies."""
-    for start, codec in _UTF16_STARTS:
+    for start, codec, names in _UTF16_STARTS:
         if data.startswith(start):
-            return _from_utf16(data, codec)
+            return _from_utf16(data, codec, names)
     data = data.removeprefix(codecs.BOM_UTF8)
     _check_declaration(data, _UTF8)
     return data
 
 
-def _from_utf16(data: bytes, codec: str) -> bytes:
+def _from_utf16(data: bytes, codec: str, names: frozenset[bytes]) -> bytes:
     try:
         text = data.decode(codec).encode()
     except UnicodeError as error:
         raise _malformed(1, 1, f"not valid UTF-16 ({error.__class__.__name__})") from None
-    declaration = _check_declaration(text, _UTF16)
+    declaration = _check_declaration(text, names)
+    # Section 4.3.3: with neither a byte order mark nor a declaration it would be UTF-8, and is none.
+    if codec != "utf-16" and not _DECLARED.match(text, 0, 256):
+        raise _malformed(1, 1, "UTF-16 has a byte order mark, or is declared; send UTF-8")
     # The parser is told UTF-8, so the declaration must go; blanks keep every column where it was.
     return b" " * declaration + text[declaration:]
 

@@ -126,6 +126,11 @@ def test_utf8_and_utf16_are_read(data):
         '<?xml version="1.0" encoding="UTF-8"?><r/>'.encode("utf-16"),
         "<r/>".encode("utf-32"),
         "<r>đ</r>".encode("utf-16")[:-1],
+        "<r/>".encode("utf-16-le"),
+        "<r/>".encode("utf-16-be"),
+        '<?xml version="1.0"?><r/>'.encode("utf-16-le"),
+        '<?xml version="1.0" encoding="UTF-16BE"?><r/>'.encode("utf-16"),
+        '<?xml version="1.0" encoding="UTF-16LE"?><r/>'.encode("utf-16-be"),
     ],
 )
 def test_other_encodings_and_lies_are_refused(data):

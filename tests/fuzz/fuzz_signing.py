@@ -21,7 +21,7 @@ from fuzz_mutations import DS
 from lxml import etree
 
 from bus import soap
-from bus.errors import Rejected
+from bus.errors import Deferred, Rejected
 from bus.evidence import Evidence
 from bus.receipt import Receipt, Status
 from bus.signature import wss, xades, xmldsig
@@ -38,6 +38,10 @@ DOCUMENT = (
     '<Empty xmlns="urn:e"/> <d:Amount Id="amount">1000</d:Amount><!-- x --><d:Note>e\u0323\u0302 \u1ec7&#13;</d:Note></d:Document>'
 ).encode()
 PAYLOAD = b'<x:SendDocument xmlns:x="urn:govbus:exchange:v1"><x:MessageId>1</x:MessageId><x:Content>QUJD</x:Content></x:SendDocument>'
+
+
+#: The two kinds of answer that are no finding.
+REFUSALS = (Rejected, Deferred)
 
 
 class Forged(AssertionError):

@@ -13,6 +13,7 @@ from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
+import fuzz_evidence as evidence
 import fuzz_mutations as mutations
 import fuzz_signing as signing
 from fuzz_signing import NOW, Forged
@@ -316,6 +317,10 @@ TARGETS: Mapping[str, Target] = {
     "xmldsig": Target(_enveloped(xmldsig.verify_enveloped), _signed("xmldsig"), mutations.xml, _SIGNATURE),
     "username": Target(_username, _username_seeds, mutations.xml, ("bus.signature.username", "bus.signature.times")),
     "receipt": Target(_receipt, _signed("receipt"), mutations.xml, ("bus.evidence", *_SIGNATURE)),
+    "container": Target(evidence.container, evidence.containers, mutations.octets, ("bus.asic", *_SIGNATURE)),
+    "checkpoint": Target(evidence.summary, evidence.summaries, mutations.xml, ("bus.checkpoint", *_SIGNATURE)),
+    "stamp": Target(evidence.stamp, evidence.stamps, mutations.octets, ("bus.timestamps",)),
+    "pdf": Target(evidence.pdf, evidence.pdfs, mutations.octets, ("bus.pdf",)),
     "vxp": Target(_vxp, _vxp_seeds, mutations.headed(mutations.octets), ("bus.vxp",)),
     "routes": Target(_routes, _routes_seeds, mutations.octets, ("bus.config", "bus.options")),
 }

@@ -24,7 +24,7 @@ MOST_WORDS = 5_000
 @pytest.fixture(scope="module")
 def measured() -> Mapping[str, Mapping[str, Any]]:
     """What each kind came to, by name: one process forks for each, so that a peak is its own."""
-    paths = os.pathsep.join((str(HERE.parent.parent), str(HERE)))
+    paths = os.pathsep.join(map(str, (HERE.parent.parent, HERE.parent, HERE)))
     command = [sys.executable, str(HERE / "bounds_child.py")]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=300, check=False)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
