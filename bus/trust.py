@@ -104,6 +104,12 @@ class Trust:
         """Whether exactly this certificate lies in the directory: as a leaf, or as an authority that signs for itself."""
         return certificate in self.pinned or certificate in self.anchors
 
+    def unasked(self) -> tuple[x509.Certificate, ...]:
+        """Pinned certificates about whose status nobody can be asked although it is demanded: their issuer is not in the directory."""
+        if not self.demands.revocation.check.kinds:
+            return ()
+        return tuple(one for one in self.pinned if not any(_issued(authority, one) for authority in self.authorities))
+
     def vouches(
         self,
         certificate: x509.Certificate,

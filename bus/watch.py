@@ -38,12 +38,18 @@ class Watch:
     async def run(self) -> None:
         """Round after round, for ever."""
         while True:
-            now = self._clock()
-            if now.date() != self._day:
-                self._day = now.date()
-                self._tell_of_ends(now)
-            await self.look_at_tokens()
+            try:
+                await self._round()
+            except Exception:  # noqa: BLE001 - the rounds never end: what nobody foresaw costs one of them
+                _log.exception(log.UNEXPECTED)
             await asyncio.sleep(_ROUND)
+
+    async def _round(self) -> None:
+        now = self._clock()
+        if now.date() != self._day:
+            self._day = now.date()
+            self._tell_of_ends(now)
+        await self.look_at_tokens()
 
     async def look_at_tokens(self) -> Mapping[str, Deferred]:
         """The keys in tokens that do not sign now, by name."""

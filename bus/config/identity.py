@@ -14,7 +14,7 @@ from bus.schemas import Library
 from bus.signature.policy import named
 from bus.site import Partner, Site
 from bus.timestamps import Authority
-from bus.trust import Demands
+from bus.trust import Demands, subject
 from bus.watch import EXPIRY_WARNING, said_of_end
 
 
@@ -128,6 +128,11 @@ def check_keys(reading: Reading, keyring: Keyring, block: SiteBlock) -> None:
         reading.faults.add(("site", "keys", name), f"key {name!r} does not exist under certs/{suggestion(name, own)}", key=True)
     if block.tls in own and not (reading.root / "certs" / f"{block.tls}.key").exists():
         reading.faults.add(("site", "tls"), f"the HTTPS door's key must be a PEM file: certs/{block.tls}.key and .crt")
+    for partner, trust in keyring.trusts.items():
+        for certificate in trust.unasked():
+            cure = "put its issuer's certificate beside it, or check: directory"
+            text = f"nobody can be asked about the status of {subject(certificate)!r}, and it is refused: {cure}"
+            reading.faults.add(("partners", partner, "revocation"), text, warning=True)
     for entry in keyring.entries():
         path = _place(reading, entry, block)
         if path is not None:

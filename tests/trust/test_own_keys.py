@@ -143,6 +143,42 @@ def test_retired_certificates_and_lists_raise_no_alarm(tmp_path):
     assert said_of_end(entry, now + 3640 * DAY)["vi"].startswith("chứng thư 'CN=CA,C=VN' của 'agency' hết hạn ngày")
 
 
+def test_check_warns_of_a_pinned_certificate_whose_status_nobody_can_be_asked_about(site):
+    """Demanded, it would be refused whenever it is used: said before that, with the cure."""
+    trust = site / "certs" / "trust" / "telecom-authority"
+    (trust / "ca.crt").unlink()
+    (trust / "system.crt").write_bytes(pem(x509.load_pem_x509_certificates((trust / "system.crt").read_bytes())[0]))
+    routes = site / "routes.yaml"
+    text = routes.read_text(encoding="utf-8").replace("trust/telecom-authority}", "trust/telecom-authority, revocation: {check: ocsp}}")
+    routes.write_text(text, encoding="utf-8")
+    done = govbus("check", "--site", site)
+    assert done.code == 0
+    assert "nobody can be asked about the status of" in done.said
+    assert "put its issuer's certificate beside it, or check: directory (warning)" in done.said
+
+
+#: What stands under ``revocation:`` or beside it -> what is said about it.
+BAD_OPTIONS = {
+    "revocation: {check: sometimes}": "'check' must be",
+    "revocation: {when-unknown: perhaps}": "'when-unknown' must be",
+    "revocation: {ocsp: 'file:///etc/passwd'}": "is not an http:// or https:// address",
+    "revocation: {crl: ['ftp://x/y.crl']}": "is not an http:// or https:// address",
+    "revocation: {fresh: 0s}": "'fresh' must be more than",
+    "certificate-policies: [not-an-oid]": "does not have the form",
+}
+
+
+@pytest.mark.parametrize(("option", "said"), BAD_OPTIONS.items())
+def test_options_that_make_no_sense_are_faults_at_their_place(site, option, said):
+    """Each at its line and column, with cause and cure."""
+    routes = site / "routes.yaml"
+    text = routes.read_text(encoding="utf-8").replace("trust/telecom-authority}", f"trust/telecom-authority, {option}}}")
+    routes.write_text(text, encoding="utf-8")
+    done = govbus("check", "--site", site)
+    assert done.code == 1
+    assert said in done.said
+
+
 def test_keys_lists_what_was_answered(site, authority):
     """``govbus keys``: the directory's certificates, and the lists and responses that are held with when they run out."""
     from bus.revocation import key_of

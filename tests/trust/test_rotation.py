@@ -71,7 +71,7 @@ def first(path: Path) -> x509.Certificate:
 
 
 async def test_fault_37_our_signing_key_is_rotated_with_overlap(site: Path, tmp_path: Path, start: Callable[..., BusProcess]) -> None:
-    """The steps of docs/security.md: partners that pin take the new certificate first; then we change; old receipts still verify.
+    """The steps of docs/trust.md: partners that pin take the new certificate first; then we change; old receipts still verify.
 
     Nothing is refused by anybody meanwhile. When the retired certificate is taken away, its receipts prove nothing any more.
     """
