@@ -76,13 +76,18 @@ def _sealed(case: Case, stated: Stated) -> _Sealed:
 
 
 def _stamp(case: Case, stated: Stated, octets: bytes) -> tuple[Stamp | None, bool]:
-    """The checkpoint's own time-stamp: it must hold by the authority that the container names; does the verifier's own trust know that?"""
+    """The checkpoint's own time-stamp: it must hold by the authority that the container names; does the verifier's own trust know that?
+
+    One that the container names no authority for is as good as the verifier's own trust says, or as none.
+    """
     if not stated.token:
         return None, False
     token, named, given = case.octets(stated.token), case.authorities.named_anchors(TSA), case.authorities.given_anchors()
     try:
         stamp = timestamps.verify(token, octets, [*named, *given])
     except Rejected as error:
+        if not named:
+            return None, False
         raise within(stated.token, error) from error
     case.authorities.name(TSA, stamp.certificate)
     if case.authorities.given is None:

@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 from evidence_rig import ROUTES, Told, now
 from soap_rig import build
+from tsa_server import Authority
 
 from bus import pki
 
@@ -20,12 +21,20 @@ def certs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
+@pytest.fixture(scope="session")
+def authority(certs: Path) -> Authority:
+    """The time-stamp authority that the site trusts."""
+    made = Authority(now())
+    made.write(certs / "trust" / "tsa")
+    return made
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def told(tmp_path_factory: pytest.TempPathFactory, certs: Path) -> AsyncIterator[Told]:
+async def told(tmp_path_factory: pytest.TempPathFactory, certs: Path, authority: Authority) -> AsyncIterator[Told]:
     """The bus, running."""
     rig = build(tmp_path_factory.mktemp("site"), certs, ROUTES)
     await rig.engine.start()
-    yield Told(rig)
+    yield Told(rig, authority)
     await rig.engine.stop(grace=1)
     rig.store.close()
 

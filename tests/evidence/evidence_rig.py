@@ -1,7 +1,7 @@
 """A running bus with one message that has had its whole life, and the evidence of it."""
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,10 @@ from bus.store import Checkpoint
 from bus.trust import Trust, der
 
 ROUTES = """\
-site: {organisation: 000.00.00.G14, name: Bộ Thông tin và Truyền thông}
+site:
+  organisation: 000.00.00.G14
+  name: Bộ Thông tin và Truyền thông
+  timestamps: {url: "http://127.0.0.1:9/", trust: trust/tsa}
 partners:
   unit: {codes: [000.00.01.G14], trust: trust/unit, password: env:UNIT_PASSWORD}
   other: {codes: [000.00.00.G18, G18], trust: trust/other}
@@ -48,7 +51,7 @@ class Told:
     """A message's whole life on a bus of its own, with a time-stamp authority beside it."""
 
     rig: Rig
-    authority: Authority = field(default_factory=lambda: Authority(now()))
+    authority: Authority
 
     async def live(self, name: str = "tin-1", *, door: str = "documents", number: int = 1, confirm: bool = True) -> str:
         """A document handed in, fetched and confirmed. The bus's id of it."""
@@ -81,7 +84,8 @@ class Told:
         """What the command collects from."""
         loaded = config.load(self.rig.site.root, environment={"UNIT_PASSWORD": "bí mật"}, clock=now)
         routes = {name: route.block for name, route in loaded.routes.items()}
-        return Sources(loaded.site, self.rig.store, routes, tsa=tuple(der(one) for one in self.authority.anchors()))
+        assert loaded.site.timestamps is not None
+        return Sources(loaded.site, self.rig.store, routes, tsa=tuple(der(one) for one in loaded.site.timestamps.anchors))
 
     def files(self, message_id: str) -> dict[str, bytes]:
         """The evidence's parts."""
