@@ -131,6 +131,17 @@ def canonical(reference: Reference, element: etree._Element, hollow: Hollow) -> 
 
 def resolve(root: etree._Element, references: Collection[Reference], allowed: Collection[etree._Element]) -> list[etree._Element]:
     """The element each reference points at: one of ``allowed``, by a value of wsu:Id, Id or xml:id that is unique in the document."""
+    holders = _holders(root)
+    return [_resolved(reference.uri, holders, allowed) for reference in references]
+
+
+def check_id(root: etree._Element, identifier: str, element: etree._Element) -> None:
+    """Refuse to refer to ``element`` by an ``identifier`` that does not lead to it, and to nothing else."""
+    _resolved(f"#{identifier}", _holders(root), [element])
+
+
+def _holders(root: etree._Element) -> dict[str, set[etree._Element]]:
+    """The elements that hold each value of any attribute that a verifier might resolve by."""
     holders: dict[str, set[etree._Element]] = {}
     for holder in _IDS(root):  # type: ignore[union-attr]
         for name in _ANY_ID:
@@ -139,7 +150,7 @@ def resolve(root: etree._Element, references: Collection[Reference], allowed: Co
                 holders.setdefault(value, set()).add(holder)  # type: ignore[arg-type]
                 if len(holders[value]) > 1 and name in (_REGISTERED[0], _XML_ID):
                     raise invalid(f"the Id {value[:80]!r} occurs twice")
-    return [_resolved(reference.uri, holders, allowed) for reference in references]
+    return holders
 
 
 def expect(element: etree._Element, *names: str) -> list[etree._Element]:

@@ -55,9 +55,14 @@ def verify_enveloped(
 def unsigned(document: bytes) -> bytes:
     """The canonical octets of a document that is about to be signed; refuses one that holds a Signature already."""
     root = parse(document)
+    refuse_signed(root)
+    return canonicalize(root)
+
+
+def refuse_signed(root: etree._Element) -> None:
+    """Refuse a document that holds a Signature already."""
     if next(root.iter(ds("Signature")), None) is not None:
         raise invalid("the document holds a Signature already; this profile knows one signature a document")
-    return canonicalize(root)
 
 
 def spliced(octets: bytes, signature_text: bytes) -> bytes:

@@ -1,7 +1,8 @@
-"""Verify: the document carries a valid enveloped signature of a trusted partner; only the signed octets go on.
+"""Verify: the document carries a valid signature of a trusted partner; only the signed octets go on.
 
 What continues is exactly what the signature covers, canonical and without the signature, so that no later step can be shown anything
-else (signature wrapping has nowhere to hide). The signature itself stays with the message as it was accepted.
+else (signature wrapping has nowhere to hide). With ``xmldsig-by-id`` that is the one ``element`` that is named, as a document of its own.
+The signature itself stays with the message as it was accepted.
 
 Which methods count is the signer's policy (``partners``: ``signatures``, ``legacy``); what counted only as legacy is in the history.
 
@@ -9,6 +10,8 @@ Which methods count is the signer's policy (``partners``: ``signatures``, ``lega
 Rejected 5.7.x: ``signature-invalid``, ``algorithm-refused``, ``certificate-…``, ``signer-not-sender``.
 """
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Literal
 
 from pydantic import Field
@@ -16,30 +19,33 @@ from pydantic import Field
 from bus.errors import Rejected
 from bus.exchange import Exchange, Step
 from bus.message import SENDER
-from bus.options import Model
-from bus.signature import xades, xmldsig
+from bus.options import Signed
+from bus.signature import xades, xmldsig, xmldsig_by_id
+from bus.signature.profile import Verified
 from bus.site import Site
 
-_PROFILES = {"xades": xades.verify, "xmldsig": xmldsig.verify_enveloped}
 
-
-class Options(Model):
+class Options(Signed):
     """Whose signature, in which form."""
 
-    profile: Literal["xades", "xmldsig"] = Field("xades", description="form of the signature")
     by: Literal["sender", "partner"] = Field("sender", description="whose: the sending partner's, or any partner's")
 
 
 def build(options: Options, site: Site) -> Step:
     """The step for one place in routes.yaml."""
-    verify_document = _PROFILES[options.profile]
+    profiles: Mapping[str, Callable[..., Verified[str]]] = {
+        "xades": xades.verify,
+        "xmldsig": xmldsig.verify_enveloped,
+        "xmldsig-by-id": partial(xmldsig_by_id.verify, place=options.element),
+    }
+    verify_document = profiles[options.profile]
 
     def verify(exchange: Exchange) -> Exchange:
         message = exchange.message
         verified = verify_document(
             message.emptied,
-            lambda certificate: site.keyring.identify(certificate, exchange.now),
-            message.hollow,
+            trust=lambda certificate: site.keyring.identify(certificate, exchange.now),
+            hollow=message.hollow,
             policies=site.signatures,
         )
         sender = message.header(SENDER)

@@ -13,7 +13,7 @@ from bus.errors import Rejected
 from bus.exchange import Exchange, Step
 from bus.keys import Keyring
 from bus.message import KIND, KIND_OTHER
-from bus.signature import xades, xmldsig
+from bus.signature import xades, xmldsig, xmldsig_by_id
 from bus.signer import Signer
 from bus.site import Site
 from bus.steps import authorize, enrich, sign, trace, transform, validate, verify, wiretap
@@ -162,6 +162,27 @@ def test_verify_lets_only_the_signed_octets_on(site: Site, tmp_path: Path, profi
     message = received(signed, "telecom-authority")
     after = step(verify, site, profile=profile)(Exchange(message, message, "r", now))
     assert after.message.body == xmlio.canonicalize(xmlio.parse(body))
+
+
+def test_one_element_is_signed_and_alone_goes_on(site: Site, tmp_path: Path) -> None:
+    """By Id: what continues is the element that was named, as a document of its own; what stood around it does not."""
+    place = {"profile": "xmldsig-by-id", "element": "edXMLEnvelope"}
+    ours = step(sign, site, method="rsa-sha512", **place)(exchange(document(UNIT, OFFICE)))
+    assert ours.history[-1] == "sign xmldsig-by-id own/bus rsa-sha512"
+    assert b"rsa-sha512" in ours.message.body
+    signer = partner_signer(site, "telecom-authority", tmp_path)
+    signed = xmldsig_by_id.sign(document(UNIT, OFFICE), place["element"], signer)
+    message = received(signed, "telecom-authority")
+    after = step(verify, site, **place)(Exchange(message, message, "r", site.clock()))
+    assert after.message.body == xmlio.canonicalize(xmlio.parse(signed)[0])
+
+
+@pytest.mark.parametrize("options", [{"profile": "xmldsig-by-id"}, {"element": "a"}, {"profile": "xmldsig-by-id", "element": "//a"}])
+def test_a_place_is_named_where_one_element_is_signed_and_nowhere_else(site: Site, options: dict[str, str]) -> None:
+    """Neither key without the other, and a place is names, not XPath."""
+    for module in (sign, verify):
+        with pytest.raises(ValueError, match=r"need each other|match pattern"):
+            step(module, site, **options)
 
 
 def test_verify_demands_that_the_signer_is_the_sender(site: Site, tmp_path: Path) -> None:
