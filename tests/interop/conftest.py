@@ -46,6 +46,15 @@ def mono(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="session")
+def php() -> Iterator[Server]:
+    """PHP with xmlseclibs."""
+    if shutil.which("php") is None or not cross_foreign.XMLSECLIBS.exists():
+        missing("PHP with xmlseclibs (packages php-cli, php-xml, simplesamlphp)")
+    with cross_foreign.php() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def openssl() -> str:
     """The openssl program."""
     found = shutil.which("openssl")
@@ -79,6 +88,7 @@ def stack(request: pytest.FixtureRequest) -> Callable[[str], Stack]:
         "jdk": lambda _: with_java("jdk"),
         "santuario": lambda _: with_java("santuario"),
         "mono": lambda _: cross_foreign.SignedXml(request.getfixturevalue("mono")),
+        "xmlseclibs": lambda _: cross_foreign.Xmlseclibs(request.getfixturevalue("php")),
         "wss4j": lambda token: cross_foreign.Wss4j(request.getfixturevalue("java"), token),
     }
     return get

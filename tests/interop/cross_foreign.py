@@ -3,6 +3,7 @@
 import base64
 import struct
 import subprocess
+import threading
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 #: Where Debian puts its jars, and those that the packages libxml-security-java and libwss4j-java bring.
 JARS = Path("/usr/share/java")
 CLASS_PATH = ("xmlsec.jar", "wss4j.jar", "commons-logging.jar", "slf4j-api.jar", "slf4j-nop.jar", "commons-codec.jar")
-_START_SECONDS = 120
+#: Where Debian's simplesamlphp carries the library.
+XMLSECLIBS = Path("/usr/share/simplesamlphp/vendor/robrichards/xmlseclibs")
+_START_SECONDS, _ANSWER_SECONDS = 120, 60
 
 
 class Server:
@@ -40,10 +43,16 @@ class Server:
         """What the work gives. Raises Refused or Unsupported with the stack's reason."""
         octets = [field.encode() if isinstance(field, str) else field for field in fields]
         frame = struct.pack(">i", len(octets)) + b"".join(struct.pack(">i", len(one)) + one for one in octets)
-        self._process.stdin.write(frame)
-        self._process.stdin.flush()
-        letter, length = struct.unpack(">ci", self._read(5))
-        answer = self._read(length)
+        # What does not answer is ended, and then found to have ended.
+        limit = threading.Timer(_ANSWER_SECONDS, self._process.kill)
+        limit.start()
+        try:
+            self._process.stdin.write(frame)
+            self._process.stdin.flush()
+            letter, length = struct.unpack(">ci", self._read(5))
+            answer = self._read(length)
+        finally:
+            limit.cancel()
         if letter == b"A":
             return answer
         raise (Unsupported if letter == b"U" else Refused)(answer.decode())
@@ -71,6 +80,11 @@ def mono(directory: Path) -> Server:
     compiling = ["mcs", f"-out:{program}", "-r:System.Security.dll", str(Path(__file__).parent / "ForeignSignedXml.cs")]
     subprocess.run(compiling, check=True, capture_output=True, timeout=_START_SECONDS)
     return Server(["mono", str(program)])
+
+
+def php() -> Server:
+    """PHP's xmlseclibs, as Debian's simplesamlphp brings it."""
+    return Server(["php", "-d", "display_errors=stderr", str(Path(__file__).parent / "foreign_xmlseclibs.php"), str(XMLSECLIBS)])
 
 
 def version(name: str) -> str:
@@ -167,6 +181,28 @@ class SignedXml:
 
     def verify(self, _profile: str, algorithm: Algorithm, world: World, signed: bytes) -> None:
         self._server.ask("verify", world.identities[algorithm.key].der, signed)
+
+
+class Xmlseclibs:
+    """PHP's xmlseclibs: whole documents, and parts of envelopes by wsu:Id."""
+
+    profiles = ("xmldsig", "wss")
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        changes = (XMLSECLIBS / "CHANGELOG.txt").read_text(encoding="utf-8").splitlines()
+        self.name = f"xmlseclibs {next(line for line in changes if line[:1].isdigit()).split()[-1]} (php)"
+
+    def sign(self, profile: str, algorithm: Algorithm, world: World) -> bytes:
+        identity = world.identities[algorithm.key]
+        document, ids, key_info, place = DOCUMENT, "", x509_data(identity), "ToTrinh"
+        if profile == "wss":
+            document, ids, key_info, place = secured(identity, world), "body time", TOKEN, "Security"
+        key = identity.key_file.read_bytes()
+        return self._server.ask("sign", key, algorithm.uri, algorithm.digest_uri, document, ids, key_info, place)
+
+    def verify(self, _profile: str, algorithm: Algorithm, world: World, signed: bytes) -> None:
+        self._server.ask("verify", world.identities[algorithm.key].certificate_file.read_bytes(), signed)
 
 
 def _rsa_key_value(key: rsa.RSAPrivateKey) -> str:
