@@ -69,5 +69,12 @@ class Signer:
         """The SignatureValue octets over ``data``. Raises Deferred when the key is out of reach."""
         return self._key.sign(data, self.method)
 
+    @property
+    def in_memory(self) -> PrivateKey:
+        """The private key itself, for the one use that is not signing: to decrypt. Raises ValueError for a key in a token."""
+        if not isinstance(self._key, SoftKey):
+            raise ValueError(f"the key {self.name} lies in a token, and decryption needs one in memory")  # noqa: TRY004 - its place is wrong
+        return self._key.private
+
     def __repr__(self) -> str:
         return f"Signer({self.name!r})"

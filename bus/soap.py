@@ -12,7 +12,7 @@ Standards: SOAP 1.1 (W3C note, 4 and 6), SOAP 1.2 part 1 (5) and part 2 (7), WS-
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.sax.saxutils import escape
 
 from lxml import etree
@@ -21,7 +21,7 @@ from bus import mime, xmlio, xop
 from bus.errors import BusError, Deferred, Quoted, Rejected
 from bus.hollow import Hollow
 from bus.mime import Part
-from bus.octets import SMALL, Body, around
+from bus.octets import SMALL, Body, around, whole
 
 FAULT_NAMESPACE = "urn:govbus:fault:v1"
 ADDRESSING = "http://www.w3.org/2005/08/addressing"
@@ -132,6 +132,17 @@ def read(data: bytes, content_type: str, soap_action: str = "") -> Envelope:
     return Envelope(
         version, root, header, body, payload, named, bool(addressing), message_id, relates_to, optimised, detached, places, hollow
     )
+
+
+def opened(envelope: Envelope, root: etree._Element) -> Envelope:
+    """The envelope with another tree, in which what was encrypted is not."""
+    header, body = _sections(root, envelope.version)
+    return replace(envelope, root=root, header=header, body=body, payload=_only_child(body))
+
+
+def written(envelope: Envelope) -> bytes:
+    """The envelope as XML again, for one that is no longer as it came: decrypted. In plain form, whatever it came in."""
+    return whole(envelope.hollow.filled(etree.tostring(envelope.root, encoding="UTF-8")))
 
 
 def guess_version(content_type: str) -> Version:

@@ -9,15 +9,17 @@ from lxml import etree
 from adapters.soap import payloads
 from adapters.soap.client import Client, Identity
 from adapters.soap.door import Door
-from adapters.soap.options import Options
+from adapters.soap.options import Options, Security
 from bus import edxml, endpoint, xmlio
 from bus.endpoint import Bus, Features, Sent
-from bus.errors import Deferred, Rejected
+from bus.errors import Deferred, Fault, Rejected
+from bus.keyfiles import certificates
 from bus.message import Message
 from bus.octets import Body, around, digest
 from bus.offload import offload
 from bus.receipt import NEGATIVE, Status
 from bus.signature import wss, xades
+from bus.signature.encryption import Recipient
 from bus.site import Site
 
 _RECEIPT_NAMESPACE = f"{{{etree.QName(payloads.RECEIPT).namespace}}}"
@@ -140,10 +142,22 @@ def _client(name: str, options: Options, site: Site) -> Client:
         policy=wss.Policy(covers=security.covers_of_reply, skew=security.skew) if "wss-x509" in security.verify else None,
         style=security.style,
         account=security.account,
+        recipient=_recipient(site, security) if security.encrypt else None,
+        holder=security.holder(site.keyring),
         anchors=site.keyring.anchors(partner),
         shown=(_file(site, f"{shown}.crt"), _file(site, f"{shown}.key")) if shown else None,
     )
     return Client(options.url, identity, clock=site.clock, version=options.soap_version, timeout=options.timeout)
+
+
+def _recipient(site: Site, security: Security) -> Recipient:
+    path, faults = _file(site, f"{security.encrypt}.crt"), list[Fault]()
+    found = list(certificates(path, faults))
+    if not found:
+        raise ValueError(
+            f"certs/{security.encrypt}.crt does not exist or cannot be read; put the partner's certificate for encryption there"
+        )
+    return Recipient(found[0], security.key_transport)
 
 
 def _file(site: Site, name: str) -> Path:

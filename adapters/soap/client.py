@@ -35,12 +35,14 @@ from bus.offload import offload
 from bus.retry import retry_after
 from bus.revocation import Statuses, settled
 from bus.signature import username, wss
+from bus.signature.encryption import Holder, Recipient
 from bus.signature.policy import SignaturePolicy, usual
 from bus.signature.security_header import Style
 from bus.signature.tokens import Certificates
 from bus.signer import Signer
 from bus.site import Clock
 from bus.soap import Envelope, Version
+from bus.trust import check_dates
 
 #: A reply is read to this many octets: a listing or a document, never more than our own door takes.
 _MOST_REPLY = 160 << 20
@@ -61,6 +63,7 @@ class Identity:
     ``statuses``  where the status of its certificate is asked for, when it is not known
     ``style``     how our signature is written; where it covers headers, a request carries WS-Addressing, and its reply must name it
     ``account``   what we log in with, if we do
+    ``recipient`` the partner as one that our requests are encrypted for, if they are; ``holder`` we, for its replies
     ``anchors``   certificates (DER) that the partner's TLS certificate must chain to; the system's where there are none
     ``shown``     our own TLS certificate and key files, if any
     """
@@ -75,6 +78,8 @@ class Identity:
     statuses: Statuses = field(default_factory=Statuses)
     style: Style = wss.DEFAULT_STYLE
     account: username.Account | None = None
+    recipient: Recipient | None = None
+    holder: Holder | None = None
     anchors: Sequence[bytes] = ()
     shown: tuple[Path, Path] | None = None
 
@@ -126,8 +131,7 @@ class Client:
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Deferred("partner-unreachable", target=self._identity.target, detail=_named(error)) from error
         proved = partial(offload, len(data), self._proved, status, answer_headers, data, message_id)
-        envelope = await settled(self._identity.statuses, proved)
-        return Reply(envelope, data)
+        return await settled(self._identity.statuses, proved)
 
     async def close(self) -> None:
         """Close the connections; a later call opens new ones."""
@@ -153,6 +157,8 @@ class Client:
             )
         else:
             data = soap.envelope(self._version, payload, addressing)
+        if identity.recipient:
+            data = self._encrypted(identity.recipient, data, now)
         media_type = self._version.media_type
         parameter = f'; action="{action}"' if self._version is soap.SOAP_12 and action else ""
         if not attachment or isinstance(data, bytes):
@@ -160,6 +166,14 @@ class Client:
         root = xop.outline(data, _PART)
         root_type = f'application/xop+xml; charset=utf-8; type="{media_type}"{parameter}'
         return mime.package(root, root_type, media_type, {_PART: attachment})
+
+    def _encrypted(self, recipient: Recipient, envelope: Body, now: datetime) -> bytes:
+        try:
+            check_dates(recipient.certificate, now)
+        except Rejected as error:
+            # The partner has another one by now: no message pays for our having the old one.
+            raise self._nonsense(error.reason("en")) from error
+        return recipient.enclose(envelope)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -177,12 +191,13 @@ class Client:
                 raise self._nonsense(f"a reply of more than {_MOST_REPLY} octets")
         return held.getvalue()
 
-    def _proved(self, status: int, headers: Mapping[str, str], data: bytes, message_id: str) -> Envelope:
+    def _proved(self, status: int, headers: Mapping[str, str], data: bytes, message_id: str) -> Reply:
         """The reply read and proved; raises for faults, and for anything that is not a SOAP reply of the partner to ``message_id``."""
         content_type, wish = headers.get("Content-Type", ""), retry_after(headers.get("Retry-After", ""), self._clock())
         try:
             envelope = soap.read(data, content_type)
             soap.check_understood(envelope, {SECURITY_HEADER})
+            envelope, data = self._decrypted(envelope, data)
         except Rejected as error:
             if status in _BUSY:
                 raise Deferred("partner-busy", target=self._identity.target, status=status, retry_after=wish) from error
@@ -192,7 +207,16 @@ class Client:
         soap.raise_fault(envelope, self._identity.target, wish)
         if status >= HTTPStatus.BAD_REQUEST:
             raise self._nonsense(f"HTTP {status} with a reply that is no fault")
-        return envelope
+        return Reply(envelope, data)
+
+    def _decrypted(self, envelope: Envelope, data: bytes) -> tuple[Envelope, bytes]:
+        """The reply with its Body decrypted, where we expect that, and its octets as they were signed. A fault may come in clear."""
+        holder = self._identity.holder
+        root = holder.open(envelope.root, envelope.hollow) if holder and not soap.is_fault(envelope) else None
+        if root is None:
+            return envelope, data
+        clear = soap.opened(envelope, root)
+        return clear, soap.written(clear)
 
     def _check_sender(self, envelope: Envelope, message_id: str) -> None:
         identity = self._identity

@@ -110,16 +110,27 @@ class Door:
         caller: Caller | None = None
         try:
             envelope = await offload(len(request.body), _read, request)
+            received, opened = await offload(len(request.body), self._opened, request, envelope)
+            envelope = opened
             identified = partial(offload, len(request.body), self._identified, envelope, request.peer_certificate)
             caller = await settled(self._site.keyring.statuses, identified)
             parameters = payloads.parameters(envelope.payload, envelope.hollow)
             soap.check_action(envelope, payloads.action(parameters.operation), parameters.operation)
-            signed = _signed(request, envelope, caller)
+            signed = _signed(received, envelope, caller)
             reply = await self._operations[parameters.operation](Call(parameters, caller, len(request.body), signed))
             by_mtom = bool(reply.content) and (envelope.optimised or _accepts_mtom(request))
             return await offload(len(reply.payload), self._answer, envelope, caller, parameters.operation, reply, by_mtom)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong, the caller gets a fault and the journal a line
             return await self._refused(request, envelope, caller, error)
+
+    def _opened(self, request: Request, envelope: Envelope) -> tuple[Request, Envelope]:
+        """Both as if they had come unencrypted: what is kept of a request is what its signature was verified on."""
+        opened = self._guard.open(envelope)
+        if opened is envelope:
+            return request, envelope
+        clear = soap.written(opened)
+        headers = {**request.headers, "content-type": f"{opened.version.media_type}; charset=utf-8"}
+        return replace(request, body=clear, headers=headers), opened
 
     def _identified(self, envelope: Envelope, certificate: bytes | None) -> Caller:
         soap.check_understood(envelope, self._guard.understood)

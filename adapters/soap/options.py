@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_v
 from bus import soap
 from bus.keys import Keyring
 from bus.options import ContractFile, Duration, KeyName, MethodName, Model, PartnerName, PushOptions
+from bus.signature.encryption import Holder, Transport
 from bus.signature.security_header import Style, Token
 from bus.signature.username import Account
 from bus.signer import Signer
@@ -42,6 +43,18 @@ class Security(Model):
     username: str = Field(default="", description="client: the name to send in a UsernameToken")
     password: SecretStr = Field(default=SecretStr(""), description="client: its password: env:NAME or file:PATH")
     password_type: Literal["digest", "text"] = Field(default="digest", description="client: how the password is sent; text over HTTPS only")
+    encrypt: str = Field(
+        default="", description="client: the partner's certificate to encrypt for, such as trust/partner/encryption; needs the extra xmlenc"
+    )
+    key_transport: Transport = Field(
+        default="rsa-oaep", description="with encrypt: rsa-oaep (SHA-256), or rsa-oaep-mgf1p for stacks that know no other"
+    )
+    decrypt: Annotated[tuple[KeyName, ...], BeforeValidator(_listed)] = Field(
+        default=(), description="our keys that requests, or replies, are encrypted for; several while one replaces another; extra xmlenc"
+    )
+    encryption: Literal["required", "optional"] = Field(
+        default="required", description="with decrypt: whether what is not encrypted is refused"
+    )
     client_certificate: KeyName | None = Field(default=None, description="client: the key pair to show in TLS, such as own/tls")
 
     @field_validator("verify")
@@ -63,6 +76,11 @@ class Security(Model):
     def signer(self, keyring: Keyring) -> Signer | None:
         """Our key with its method, if we sign. Raises ValueError for a method that the key cannot sign with, KeyError for no such key."""
         return keyring.signer(self.sign).using(self.method or "") if self.sign else None
+
+    def holder(self, keyring: Keyring) -> Holder | None:
+        """We as those who are encrypted for, if we are. Raises ValueError for keys that cannot decrypt, or without the extra xmlenc."""
+        signers = [keyring.signer(name) for name in self.decrypt]
+        return Holder(signers, required=self.encryption == "required") if signers else None
 
     @property
     def style(self) -> Style:
@@ -121,6 +139,8 @@ class Options(PushOptions):
             raise ValueError("'username' is what a client sends; who calls us is told by 'verify' and the partners' passwords")
         if self.security.username and self.security.password_type == "text" and not self.url.startswith("https:"):  # noqa: S105
             raise ValueError("a password is never sent in text over plain http; use an https address, or 'password-type: digest'")
+        if self.path and self.security.encrypt:
+            raise ValueError("'encrypt' is what a client does; requests to us are encrypted for a key of ours, see 'decrypt'")
         if self.path and not self.security.verify:
             raise ValueError("an endpoint that serves needs 'security: {verify: …}': nobody is let in unproven")
         return self

@@ -15,7 +15,7 @@ from hashlib import sha256
 import structlog
 
 from adapters.soap.options import CHECKS, Security
-from bus import log, metrics
+from bus import log, metrics, soap
 from bus.errors import Rejected
 from bus.signature import username, wss
 from bus.signature.profile import DS, WSSE
@@ -46,10 +46,15 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What one credential proved; ``legacy``: the outdated algorithm that counted only because the partner's policy names it, or ""."""
+    """What one credential proved.
+
+    ``legacy``: the outdated algorithm that counted only because the partner's policy names it, or ""; ``graced``: its certificate's
+    revocation status is not known, and ``when-unknown: accept`` let it pass.
+    """
 
     partner: str
     legacy: str = ""
+    graced: bool = False
 
 
 class Guard:
@@ -61,14 +66,23 @@ class Guard:
         self._policy = wss.Policy(covers=security.covers, skew=security.skew)
         self._nonces = username.NonceCache(window=self._policy.age + 2 * security.skew)
         self._site = site
+        self._holder = security.holder(site.keyring)
         self._checks: Mapping[str, Callable[[Envelope, bytes | None], Proof]] = dict(
             zip(CHECKS, (self._by_signature, self._by_tls, self._by_username), strict=True)
         )
 
     @property
     def understood(self) -> frozenset[str]:
-        """Headers that this guard processes: the security header only where something in it is verified."""
-        return frozenset({SECURITY_HEADER}) if self._known & {"wss-x509", "wss-username"} else frozenset()
+        """Headers that this guard processes: the security header only where something in it is verified, or decrypted."""
+        return frozenset({SECURITY_HEADER}) if self._holder or self._known & {"wss-x509", "wss-username"} else frozenset()
+
+    def open(self, envelope: Envelope) -> Envelope:
+        """The envelope with its Body decrypted, where this endpoint does that: from here on it is as if it had come so."""
+        root = self._holder.open(envelope.root, envelope.hollow) if self._holder else None
+        if root is not None and envelope.detached:
+            # They would have travelled in clear, and nobody would have kept what their signature was made over.
+            raise Rejected("decryption-failed", at="/Envelope/Body")
+        return envelope if root is None else soap.opened(envelope, root)
 
     def identify(self, envelope: Envelope, certificate: bytes | None) -> Caller:
         """The partner; ``certificate`` is the DER one that TLS verified, if any."""
@@ -85,7 +99,10 @@ class Guard:
             raise Rejected("credentials-invalid", check="one partner in every credential")
         # What TLS showed is nowhere in the request: its fingerprint is all that is left of it.
         shown = {"mtls": f"mtls sha256:{sha256(certificate or b'').hexdigest()}"}
-        return Caller(partners.pop(), "wss-x509" in carried, ", ".join(shown.get(check, check) for check in sorted(carried)), legacy)
+        said = [shown.get(check, check) for check in sorted(carried)] + ["revocation status unknown"] * any(
+            proof.graced for proof in proofs
+        )
+        return Caller(partners.pop(), "wss-x509" in carried, ", ".join(said), legacy)
 
     def _by_signature(self, envelope: Envelope, _certificate: bytes | None) -> Proof:
         keyring = self._site.keyring
@@ -100,13 +117,14 @@ class Guard:
             attachments=envelope.detached,
         )
         note_legacy(verified.identity, verified.legacy)
-        return Proof(verified.identity, verified.legacy)
+        return Proof(verified.identity, verified.legacy, keyring.graced(verified.certificate, self._site.clock()))
 
     def _by_username(self, envelope: Envelope, _certificate: bytes | None) -> Proof:
         return Proof(username.verify(envelope.root, self._password, self._site.clock(), self._nonces, self._policy))
 
     def _by_tls(self, _envelope: Envelope, certificate: bytes | None) -> Proof:
-        return Proof(self._site.keyring.identify(certificate or b"", self._site.clock(), Purpose.TLS_CLIENT))
+        keyring, now, shown = self._site.keyring, self._site.clock(), certificate or b""
+        return Proof(keyring.identify(shown, now, Purpose.TLS_CLIENT), graced=keyring.graced(shown, now))
 
     def _password(self, name: str) -> str | None:
         partner = self._site.partners.get(name)

@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from signed_pdfs import People, people
 from soap_rig import Rig, build, now
 
 from bus import pki
+from bus.http import tls_context
 from bus.pdf import Inspector
 
 
@@ -56,3 +58,23 @@ async def make_rig(tmp_path_factory: pytest.TempPathFactory, certs: Path) -> Asy
     for rig in made:
         await rig.engine.stop(grace=1)
         rig.store.close()
+
+
+@pytest.fixture
+async def serve(certs: Path) -> AsyncIterator[Callable[..., Awaitable[str]]]:
+    """Puts a handler on a loopback TLS socket, as the partner ``other``; returns its address."""
+    runners: list[web.AppRunner] = []
+
+    async def start(handler: Callable[..., Awaitable[web.StreamResponse]]) -> str:
+        application = web.Application(client_max_size=1 << 27)
+        application.router.add_route("*", "/{path:.*}", handler)
+        runner = web.AppRunner(application)
+        await runner.setup()
+        runners.append(runner)
+        keys = certs / "development" / "other"
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls_context(keys / "tls.crt", keys / "tls.key")).start()
+        return f"https://127.0.0.1:{runner.addresses[0][1]}/soap"
+
+    yield start
+    for runner in runners:
+        await runner.cleanup()
