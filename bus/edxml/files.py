@@ -8,6 +8,7 @@ it never spoils the message. ``check_files`` is the strict counterpart for gates
 
 import binascii
 import io
+import unicodedata
 import uuid
 import zipfile
 import zlib
@@ -29,6 +30,11 @@ MOST_UNPACKED = 64 * 1024 * 1024
 RATIO_FREE = 4 * 1024 * 1024
 MOST_RATIO = 100
 
+#: Characters of a file's name: what NTFS can keep.
+MOST_NAME = 255
+#: Embeddings, overrides and isolates of Unicode's bidirectional algorithm (UAX 9): with them "gpj.exe" is shown as "exe.jpg".
+_REORDERING = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
 #: Sent as they are, labelled ``application/<extension>``; the Java library's own list, whose xls and xlsx are misspelt there.
 RAW = frozenset({"pdf", "doc", "docx", "zip"})
 #: Files that are zips themselves and must not be unpacked.
@@ -39,6 +45,11 @@ _CONTENT_TYPES = "[Content_Types].xml"
 _ZIP_MARK = b"PK\x03\x04"
 #: Faults reported at once, and characters of a name in one: an answer has to stay small.
 _MOST_FAULTS, _MOST_NAME = 20, 80
+#: Octets of the directory of a zip with one entry, by far; and the longest end of a zip (APPNOTE 4.3.16): 22 octets and a comment.
+_MOST_DIRECTORY = 64 * 1024
+_LONGEST_END = 22 + 0xFFFF
+#: How writers wrap. Of the others LZMA would let a file say how many gigabytes its reader sets aside.
+_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 
 _MEDIA_TYPES = {
@@ -215,15 +226,23 @@ def unpack(name: str, data: bytes) -> bytes:
 
     The entry's name is never used for anything.
     """
-    if not data.startswith(_ZIP_MARK):
+    if not data.startswith(_ZIP_MARK) or _directory(data) > _MOST_DIRECTORY:
         return data
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            if not _wrapped(name, archive.namelist()):
+            if not _wrapped(name, archive.namelist()) or archive.infolist()[0].compress_type not in _METHODS:
                 return data
             return _bounded(archive, len(data))
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
         return data  # damaged, encrypted or packed in an unknown way: it is not for us to judge, the receiver gets the bytes
+
+
+def _directory(data: bytes) -> int:
+    """How long a zip says that its directory is. zipfile reads all of it, and makes fifty times as much of it."""
+    end = data.rfind(b"PK\x05\x06", max(0, len(data) - _LONGEST_END))
+    # A 64-bit directory (zip64) is written for packages of more than 4 GB only.
+    plain = end >= 0 and data[max(0, end - 20) :][:4] != b"PK\x06\x07"
+    return int.from_bytes(data[end + 12 : end + 16], "little") if plain else len(data)
 
 
 def _wrapped(name: str, entries: list[str]) -> bool:
@@ -257,8 +276,31 @@ def pack(attachment: Attachment, content_id: str) -> tuple[str, bytes]:
     return "application/zip", packed.getvalue()
 
 
+def _unfit(name: str) -> str:
+    """What is wrong with the name of a file: one that a receiver could not keep under it, or would be shown as another, is refused."""
+    if not name:
+        return "AttachmentName is missing"
+    if len(name) > MOST_NAME:
+        return f"AttachmentName has more than {MOST_NAME} characters"
+    if name in {".", ".."} or any(letter in "/\\" for letter in name):
+        return "AttachmentName is a path, not the name of a file"
+    if any(unicodedata.category(letter) == "Cc" or letter in _REORDERING for letter in name):
+        return "AttachmentName holds control characters, or such as turn the order of its letters"
+    return ""
+
+
+def _ambiguous(element: etree._Element) -> str:
+    """What two readers of an Attachment might take differently: the first or the last of two contents, the text around an element."""
+    names = [etree.QName(part).localname for part in element.iterchildren(etree.Element)]
+    if len(set(names)) < len(names):
+        return "the Attachment holds an element twice"
+    if any(len(part) for part in element.iterchildren(etree.Element)):
+        return "the Attachment holds elements where text belongs"
+    return ""
+
+
 def check_files(tree: etree._Element, schema: str = "edXML", hollow: Hollow | None = None) -> None:
-    """Demand that every attachment has a name and valid base64; Rejected ``schema-invalid`` lists every one that does not.
+    """Demand that every attachment has a name that is one, and valid base64; Rejected ``schema-invalid`` lists every one that does not.
 
     Stands in for ``xs:base64Binary``, which costs libxml2 thirty times as much; nothing is unpacked here. ``hollow``: what was cut out of
     the tree, if anything was.
@@ -270,7 +312,7 @@ def check_files(tree: etree._Element, schema: str = "edXML", hollow: Hollow | No
         path = f"/edXML/AttachmentEncoded/Attachment[{number}]"
         try:
             _check_base64(element, hollow)
-            problem = "" if name else "AttachmentName is missing"
+            problem = _unfit(name) or _ambiguous(element)
         except ValueError as error:
             problem = str(error)
         if problem:
