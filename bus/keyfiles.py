@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
+from bus.answers import issued
 from bus.errors import BusError, Fault
 from bus.methods import PrivateKey
 from bus.pkcs11 import TokenKey, Uri
-from bus.revocation import issued
 from bus.signer import Signer, SoftKey
 from bus.trust import Demands, Trust, divided, is_authority, name_text
 

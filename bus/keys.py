@@ -19,9 +19,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from bus import keyfiles
+from bus.answers import Answer, key_of
 from bus.errors import ConfigurationError, Fault, Rejected, suggestion
 from bus.pkcs11 import TokenKey
-from bus.revocation import Answer, Statuses, key_of
+from bus.revocation import Statuses
 from bus.signer import Signer
 from bus.trust import Demands, Purpose, Trust, check_dates, der, name_text, same_name, subject
 

@@ -1,7 +1,7 @@
 """Responders: asks authorities about certificates, keeps the answers, and asks again before they run out.
 
 Promise: only addresses are asked that stand in routes.yaml, or in a certificate whose path to one of our anchors was validated; no
-redirection is followed; answers are bounded in size and time, and count only when ``bus.ocsp`` and ``bus.revocation`` say so. Whoever
+redirection is followed; answers are bounded in size and time, and count only when ``bus.ocsp`` and ``bus.answers`` say so. Whoever
 needs a status waits for at most ``PATIENCE`` seconds; however many need it at once, it is asked for once.
 
 Answers lie in ``data/revocation`` as they came (DER), so that a restart knows what it knew, and the workers of a node ask once between
@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import os
 import secrets
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -24,9 +25,10 @@ import structlog
 from cryptography import x509
 
 from bus import log, metrics, ocsp
+from bus.answers import Answer, key_of, read_crl, read_ocsp
 from bus.errors import Phrase, text
 from bus.ocsp import Unanswered
-from bus.revocation import Answer, Failure, Link, Statuses, key_of, read_crl, read_ocsp
+from bus.revocation import Failure, Link, Statuses
 from bus.site import Clock
 
 #: Longest wait of a request at the door, and of one question to an authority, in seconds.
@@ -38,8 +40,10 @@ MOST_OCSP = 64 << 10
 #: Pause between two rounds of asking again, in seconds, and before a responder that did not answer is asked again.
 _ROUND = 2.0
 _PAUSE = timedelta(seconds=2)
-#: Answers at once in one round.
+#: Questions about one partner's certificates at once: silence about one partner keeps no other waiting.
 _AT_ONCE = 8
+#: A certificate that nobody has shown for so long is not asked about any more. One that is in use is judged every hour at least.
+_FORGOTTEN = timedelta(hours=3)
 
 _log = structlog.get_logger()
 
@@ -63,6 +67,7 @@ class Responders:
         self._asking: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._outages: dict[str, _Outage] = {}
         self._session: aiohttp.ClientSession | None = None
+        self._lines: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
         self._statuses = statuses
         self._attach()
         for answer in kept(directory, authorities, clock()):
@@ -73,6 +78,7 @@ class Responders:
         statuses.take_over(self._statuses)
         self._statuses = statuses
         self._attach()
+        self._end_outages()
 
     def unwell(self, language: str) -> Mapping[str, str]:
         """What an operator should know, by partner."""
@@ -116,9 +122,10 @@ class Responders:
 
     async def _round(self) -> None:
         now = self._clock()
+        self._statuses.forget(now - _FORGOTTEN)
+        self._end_outages()
         due = [link for link in self._statuses.wanted.values() if self._is_due(link, now)]
-        for first in range(0, len(due), _AT_ONCE):
-            await asyncio.gather(*(self.ask(link) for link in due[first : first + _AT_ONCE]))
+        await asyncio.gather(*(self.ask(link) for link in due))
 
     def _is_resting(self, link: Link) -> bool:
         """A responder that is down is not asked at every request."""
@@ -132,9 +139,17 @@ class Responders:
     # --- one question -----------------------------------------------------------------------------------------------
 
     async def _ask(self, link: Link) -> None:
+        """Learn of ``link`` what can be learnt. Never raises: whoever waits is judged by what is known then."""
+        try:
+            async with self._lines[link.partner]:
+                if not self._found(link):
+                    await self._ask_around(link)
+        except Exception as error:  # noqa: BLE001 - a certificate that nobody foresaw is one whose status is not known
+            _log.exception(log.UNEXPECTED)
+            self._failed(link, f"unexpected: {type(error).__name__}")
+
+    async def _ask_around(self, link: Link) -> None:
         """Every kind of answer that the partner's rules admit, in their order, until one is there."""
-        if self._found(link):
-            return
         reasons = []
         doubtful = False
         for kind in link.rules.check.kinds:
@@ -199,13 +214,15 @@ class Responders:
         if keep:
             metrics.REVOCATION_QUESTIONS.labels(link.partner, answer.kind, "answered").inc()
             self._keep(answer)
-        if self._is_over(link.partner) and self._outages.pop(link.partner, None) is not None:
-            metrics.REVOCATION_DOWN.labels(link.partner).set(0)
-            _log.info(log.REVOCATION_BACK, partner=link.partner)
+        self._end_outages()
 
-    def _is_over(self, partner: str) -> bool:
-        """Whether no certificate of the partner waits for an answer any more."""
-        return all(self._statuses.failure(link) is None for link in self._statuses.wanted.values() if link.partner == partner)
+    def _end_outages(self) -> None:
+        """An outage is over when no certificate of its partner waits for an answer any more."""
+        waiting = {link.partner for link in self._statuses.wanted.values() if self._statuses.failure(link) is not None}
+        for partner in self._outages.keys() - waiting:
+            del self._outages[partner]
+            metrics.REVOCATION_DOWN.labels(partner).set(0)
+            _log.info(log.REVOCATION_BACK, partner=partner)
 
     def _failed(self, link: Link, detail: str, *, doubtful: bool = False) -> None:
         now = self._clock()

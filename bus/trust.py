@@ -166,8 +166,10 @@ class Trust:
         except path_errors.DisallowedAlgorithmError:
             raise Rejected("algorithm-refused", algorithm=certificate.signature_algorithm_oid.dotted_string) from None
         except path_errors.PathBuildingError:
+            named = {certificate.issuer, *(one.issuer for one in candidates)}
             for anchor in self.anchors:
-                check_dates(anchor, at)
+                if anchor.subject in named:
+                    check_dates(anchor, at)
             raise _unknown(certificate) from None
         except (path_errors.PathError, path_errors.ValidationError) as error:
             raise _path_refusal(certificate, str(error)) from None

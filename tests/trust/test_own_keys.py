@@ -181,7 +181,7 @@ def test_options_that_make_no_sense_are_faults_at_their_place(site, option, said
 
 def test_keys_lists_what_was_answered(site, authority):
     """``govbus keys``: the directory's certificates, and the lists and responses that are held with when they run out."""
-    from bus.revocation import key_of
+    from bus.answers import key_of
 
     partner = site / "certs" / "trust" / "telecom-authority"
     shutil.rmtree(partner)

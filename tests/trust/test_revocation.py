@@ -13,11 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp as asn1_ocsp
 
 from bus import ocsp
+from bus.answers import read_crl, read_ocsp
 from bus.errors import Deferred, Rejected
 from bus.keys import Keyring
 from bus.ocsp import Unanswered
 from bus.responders import Responders
-from bus.revocation import Check, Rules, Unsettled, read_crl, read_ocsp, settled
+from bus.revocation import Check, Rules, Unsettled, settled
 from bus.trust import Demands, der
 
 
@@ -424,6 +425,23 @@ def test_lists_that_do_not_count(authority, clock):
     assert counted == []
     assert read_crl(issuer.crl(), certificate, issuer.certificate, clock()).serial is None
     assert read_crl(issuer.crl(scope(full_name=here)), certificate, issuer.certificate, clock()).serial == certificate.serial_number
+
+
+async def test_a_certificate_that_nobody_shows_any_more_is_forgotten(authority, desk, clock):
+    """A replaced certificate, which its responder knows no more, is neither asked about nor complained of for ever."""
+    authority.broken = "status"
+    at = desk("ocsp")
+    await at.refusal(authority.issuer.leaf("đã thay"))
+    assert at.responders.unwell("en").keys() == {"revocation agency"}
+    clock.at += 4 * HOUR
+    await at.responders._round()
+    assert (authority.asked, at.responders.unwell("en")) == ({"/ocsp": 1}, {})
+
+
+async def test_a_certificate_that_breaks_the_question_is_one_of_unknown_status(authority, desk, monkeypatch):
+    """Whatever goes wrong in asking, whoever waits gets 4.7.5, and no traceback."""
+    monkeypatch.setattr("bus.ocsp.request", lambda *_: 1 / 0)
+    assert await desk("ocsp").refusal(authority.issuer.leaf("x")) == UNKNOWN
 
 
 def test_an_older_list_does_not_replace_a_newer_one(authority, clock, desk):
