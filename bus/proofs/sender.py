@@ -1,8 +1,9 @@
 """The sender: that the request which came in bears its signature, and carried exactly this message.
 
-The request is verified again, octet for octet as it came in, and by no word of ours: WS-Security over the SOAP Body, attached parts in
-their inlined form. What the signature covers is then compared with the message that the journal speaks of. Old certificates and times do
-not matter here: the signature is judged as of the moment of acceptance, and the request's own time must lie close to that.
+The request is verified again, octet for octet as it came in, and by no word of ours: WS-Security over the SOAP Body, parts sent by MTOM in
+their inlined form, parts beside it (SOAP with Attachments) by references of their own. What the signature covers is then compared with the
+message that the journal speaks of. Old certificates and times do not matter here: the signature is judged as of the moment of acceptance,
+and the request's own time must lie close to that.
 
 Raises Rejected: what ``bus.soap`` and ``bus.signature.wss`` raise, and ``evidence-invalid``.
 """
@@ -50,8 +51,16 @@ def signed(case: Case) -> Iterator[Line]:
         envelope = soap.read(whole(request), message["request_type"])
         named = Known(case.authorities.named_anchors(sender) + case.authorities.given_anchors())
         verified = wss.verify(
-            envelope.root, _COVERS, lambda *_: sender, accepted, known=named, hollow=envelope.hollow, policies=lambda _: _ANY
+            envelope.root,
+            _COVERS,
+            lambda *_: sender,
+            accepted,
+            known=named,
+            hollow=envelope.hollow,
+            policies=lambda _: _ANY,
+            attachments=envelope.detached,
         )
+        envelope.attach()
         carried = _carried(envelope)
         by = case.authorities.vouch(sender, verified.certificate, accepted)
     except Rejected as error:
@@ -72,7 +81,7 @@ def _carried(envelope: Envelope) -> str:
     payload = envelope.payload
     found = {name: payload.find(f"{_EXCHANGE}{name}") for name in ("Content", "Document")}
     content, document = found["Content"], found["Document"]
-    if payload.tag == f"{_EXCHANGE}SendDocument" and not envelope.detached:
+    if payload.tag == f"{_EXCHANGE}SendDocument":
         if content is not None and document is None:
             return digest(_decoded(content, envelope.hollow)).hex()
         if document is not None and content is None and len(document) == 1:

@@ -13,11 +13,11 @@ from evidence_rig import Told, broken, keys, now, verify
 from soap_rig import document
 
 from adapters.soap import payloads
-from bus import pki, soap
+from bus import mime, pki, soap
 from bus.message import CREDENTIAL
 from bus.octets import whole
 from bus.proofs import Verdict, authorities
-from bus.signature import username
+from bus.signature import username, wss
 from bus.signature.profile import WSSE, WSU
 from bus.soap import SOAP_11
 
@@ -208,6 +208,18 @@ async def test_a_sender_without_a_signature_is_said_to_have_none(told: Told) -> 
     line = next(line for line in verify(octets).lines if line.key == "verify-no-request")
     assert "wss-username" in line.say("en")
     assert "bí mật".encode() not in octets
+
+
+async def test_a_request_with_its_document_beside_the_envelope_proves_its_sender_too(told: Told) -> None:
+    """SOAP with Attachments: the kept package holds the part and the signature over it, and both are verified again."""
+    place = b'<x:SendDocument xmlns:x="urn:govbus:exchange:v1"><x:MessageId>tin-kem</x:MessageId><x:Content href="cid:f"/></x:SendDocument>'
+    parts = {"f": document(8)}
+    signed = wss.sign(soap.envelope(SOAP_11, place), told.rig.unit, now(), attachments=parts)
+    content_type, package = mime.package(signed, "text/xml; charset=utf-8", "text/xml", parts)
+    answer = await told.rig.post(whole(package), "plain", content_type=content_type.replace("application/xop+xml", "text/xml"))
+    assert answer.status == 200
+    [story] = told.rig.store.show("tin-kem")
+    assert {"verify-request", "verify-request-carried"} <= set(keys(verify(told.container(story.message["id"]))))
 
 
 async def test_nothing_of_another_message_and_no_secret_is_in_it(told: Told, certs: Path) -> None:
