@@ -19,6 +19,7 @@ import java.util.Map;
 import java.util.Set;
 import javax.security.auth.callback.Callback;
 import javax.security.auth.callback.CallbackHandler;
+import javax.xml.crypto.dom.DOMCryptoContext;
 import javax.xml.crypto.dom.DOMStructure;
 import javax.xml.crypto.dsig.CanonicalizationMethod;
 import javax.xml.crypto.dsig.Reference;
@@ -125,16 +126,21 @@ public final class ForeignStacks {
                 : new org.apache.jcp.xml.dsig.internal.dom.XMLDSigRI();
     }
 
-    /** stack, key, certificate, signature method, digest method, document, signed properties or nothing. */
+    /** stack, key, certificate, signature method, digest method, document, "#" and an Id or nothing, signed properties or nothing. */
     private static byte[] sign(List<byte[]> fields) throws Exception {
         XMLSignatureFactory factory = XMLSignatureFactory.getInstance("DOM", provider(fields.get(0)));
         X509Certificate certificate = certificate(fields.get(2));
         Document document = parse(fields.get(5));
-        byte[] properties = fields.get(6);
+        String uri = text(fields.get(6));
+        byte[] properties = fields.get(7);
         List<Reference> references = new ArrayList<>();
-        references.add(reference(factory, "", text(fields.get(4)), null, Transform.ENVELOPED, CanonicalizationMethod.EXCLUSIVE));
+        String[] transforms = uri.isEmpty()
+                ? new String[] {Transform.ENVELOPED, CanonicalizationMethod.EXCLUSIVE}
+                : new String[] {CanonicalizationMethod.EXCLUSIVE};
+        references.add(reference(factory, uri, text(fields.get(4)), null, transforms));
         List<XMLObject> objects = new ArrayList<>();
         DOMSignContext context = new DOMSignContext(privateKey(fields.get(1), certificate), document.getDocumentElement());
+        registerIds(context, document);
         if (properties.length > 0) {
             Element qualifying = (Element) document.importNode(parse(properties).getDocumentElement(), true);
             Element signed = (Element) qualifying.getFirstChild();
@@ -162,16 +168,24 @@ public final class ForeignStacks {
         return factory.newReference(uri, factory.newDigestMethod(digest, null), transforms, type, null);
     }
 
+    /** Every Id that there is: these are tests of signatures, and not of what they cover. */
+    private static void registerIds(DOMCryptoContext context, Document document) {
+        NodeList elements = document.getElementsByTagName("*");
+        for (int i = 0; i < elements.getLength(); i++) {
+            Element element = (Element) elements.item(i);
+            if (element.hasAttributeNS(null, "Id")) {
+                context.setIdAttributeNS(element, null, "Id");
+            }
+        }
+    }
+
     /** stack, certificate, document, directory of the files that it refers to or nothing: with the certificate's key, whatever KeyInfo says. */
     private static byte[] verify(List<byte[]> fields) throws Exception {
         XMLSignatureFactory factory = XMLSignatureFactory.getInstance("DOM", provider(fields.get(0)));
         Document document = parse(fields.get(2));
         Element element = (Element) document.getElementsByTagNameNS(XMLSignature.XMLNS, "Signature").item(0);
         DOMValidateContext context = new DOMValidateContext(certificate(fields.get(1)).getPublicKey(), element);
-        NodeList properties = document.getElementsByTagNameNS("http://uri.etsi.org/01903/v1.3.2#", "SignedProperties");
-        if (properties.getLength() > 0) {
-            context.setIdAttributeNS((Element) properties.item(0), null, "Id");
-        }
+        registerIds(context, document);
         if (fields.get(3).length > 0) {
             // Files beside the signature are what secure validation forbids.
             context.setProperty("org.jcp.xml.dsig.secureValidation", Boolean.FALSE);

@@ -9,7 +9,7 @@ from typing import Self
 
 from cross_stacks import Refused, Unsupported
 from cross_templates import SIGNED_PROPERTIES, TOKEN, qualifying_properties, secured, x509_data
-from cross_world import DOCUMENT, ENVELOPE, Algorithm, World
+from cross_world import DOCUMENT, ENVELOPE, IDENTIFIED, IDENTIFIER, Algorithm, World
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -95,7 +95,7 @@ def version(name: str) -> str:
 class Jsr105:
     """javax.xml.crypto (JSR 105) by one provider: ``jdk`` or ``santuario``."""
 
-    profiles = ("xmldsig", "xades")
+    profiles = ("xmldsig", "by-id", "xades")
 
     def __init__(self, server: Server, provider: str, name: str) -> None:
         self._server, self._provider, self.name = server, provider, name
@@ -103,10 +103,10 @@ class Jsr105:
     def sign(self, profile: str, algorithm: Algorithm, world: World) -> bytes:
         identity = world.identities[algorithm.key]
         properties = qualifying_properties(identity, world) if profile == "xades" else ""
+        document, uri = (IDENTIFIED, f"#{IDENTIFIER}") if profile == "by-id" else (DOCUMENT, "")
+        methods = (algorithm.uri, algorithm.digest_uri)
         try:
-            return self._server.ask(
-                "sign", self._provider, identity.pkcs8, identity.der, algorithm.uri, algorithm.digest_uri, DOCUMENT, properties
-            )
+            return self._server.ask("sign", self._provider, identity.pkcs8, identity.der, *methods, document, uri, properties)
         except Refused as error:
             raise AssertionError(f"{self.name} failed to sign with {algorithm.name}: {error}") from None
 
@@ -156,7 +156,7 @@ class Wss4j:
 class SignedXml:
     """.NET's SignedXml: XML signatures, and by Ids the parts of envelopes and XAdES that its users add to it."""
 
-    profiles = ("xmldsig", "xades", "wss")
+    profiles = ("xmldsig", "by-id", "xades", "wss")
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -170,6 +170,8 @@ class SignedXml:
             # Asked all the same, with the method and a key that it can read, so that the reason is its own.
             private = world.identities["rsa"].private
         document, references, held, place = DOCUMENT, " ", "", "ToTrinh"
+        if profile == "by-id":
+            document, references = IDENTIFIED, f"#{IDENTIFIER} "
         if profile == "xades":
             references, held = f" \n#foreign-properties {SIGNED_PROPERTIES}", qualifying_properties(identity, world)
         if profile == "wss":
@@ -186,7 +188,7 @@ class SignedXml:
 class Xmlseclibs:
     """PHP's xmlseclibs: whole documents, and parts of envelopes by wsu:Id."""
 
-    profiles = ("xmldsig", "wss")
+    profiles = ("xmldsig", "by-id", "wss")
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -196,6 +198,8 @@ class Xmlseclibs:
     def sign(self, profile: str, algorithm: Algorithm, world: World) -> bytes:
         identity = world.identities[algorithm.key]
         document, ids, key_info, place = DOCUMENT, "", x509_data(identity), "ToTrinh"
+        if profile == "by-id":
+            document, ids = IDENTIFIED, IDENTIFIER
         if profile == "wss":
             document, ids, key_info, place = secured(identity, world), "body time", TOKEN, "Security"
         key = identity.key_file.read_bytes()

@@ -7,14 +7,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from cross_stacks import Refused, Stack, Unsupported
-from cross_world import ALGORITHMS, AMOUNT, DOCUMENT, ENVELOPE, Algorithm, World
+from cross_world import ALGORITHMS, AMOUNT, DOCUMENT, ENVELOPE, PLACE, Algorithm, World
 from cross_world import BY_NAME as BY_ALGORITHM
 
 from bus.errors import Rejected
 from bus.methods import BY_NAME
-from bus.signature import wss, xades, xmldsig
+from bus.signature import wss, xades, xmldsig, xmldsig_by_id
 from bus.signature.policy import MODERN, SignaturePolicy
 from bus.signature.security_header import Style, Token
 from bus.signer import Signer, SoftKey
@@ -82,6 +83,8 @@ def signed_by_us(profile: str, algorithm: Algorithm, world: World, document: byt
     signer = Signer("own/test", SoftKey(identity.private), identity.certificate, BY_NAME[algorithm.name])
     if profile == "xmldsig":
         return xmldsig.sign_enveloped(document, signer)
+    if profile == "by-id":
+        return xmldsig_by_id.sign(document, PLACE, signer)
     if profile == "xades":
         return xades.sign(document, signer, world.now)
     return wss.sign(ENVELOPE, signer, world.now, style=Style(token))
@@ -93,8 +96,9 @@ def verified_by_us(profile: str, signed: bytes, policy: SignaturePolicy, world: 
     if profile == "wss":
         wss.verify(parse(signed), wss.DEFAULT, keyring.identify, now, known=keyring, policies=lambda _: policy)
         return
-    verify = {"xmldsig": xmldsig.verify_enveloped, "xades": xades.verify}[profile]
-    verify(signed, lambda certificate: keyring.identify(certificate, now), policies=lambda _: policy)
+    by_id = partial(xmldsig_by_id.verify, place=PLACE)
+    verify = {"xmldsig": xmldsig.verify_enveloped, "by-id": by_id, "xades": xades.verify}[profile]
+    verify(signed, trust=lambda certificate: keyring.identify(certificate, now), policies=lambda _: policy)
 
 
 def row(stack: Stack, profile: str, direction: str, world: World) -> Row:

@@ -15,7 +15,7 @@ import signxml
 import signxml.exceptions
 import xmlsec
 from cross_templates import DS, WSU, XADES, template
-from cross_world import DOCUMENT, ENVELOPE, SOAP11, Algorithm, World
+from cross_world import DOCUMENT, ENVELOPE, IDENTIFIED, IDENTIFIER, PLACE, PLACED, SOAP11, Algorithm, World
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from lxml import etree
 from signxml import xades as signxml_xades
@@ -54,9 +54,10 @@ def _run(*command: object, cwd: Path | None = None) -> subprocess.CompletedProce
 class Xmlsec1:
     """The command line of libxmlsec, built against the system's libxml2 and OpenSSL."""
 
-    profiles = ("xmldsig", "xades", "wss")
+    profiles = ("xmldsig", "by-id", "xades", "wss")
     #: Which elements' Id attributes it may resolve.
-    _IDS = tuple(part for name in (f"{XADES}:SignedProperties", f"{SOAP11}:Body", f"{WSU}:Timestamp") for part in ("--id-attr:Id", name))
+    _NAMED = (f"{XADES}:SignedProperties", f"{SOAP11}:Body", f"{WSU}:Timestamp", PLACED)
+    _IDS = tuple(part for name in _NAMED for part in ("--id-attr:Id", name))
 
     def __init__(self, program: str) -> None:
         self._program = program
@@ -101,7 +102,7 @@ def _telling(words: str) -> str:
 class PythonXmlsec:
     """python-xmlsec: libxmlsec in process, by templates written by hand, as its wheel brings it."""
 
-    profiles = ("xmldsig", "xades", "wss")
+    profiles = ("xmldsig", "by-id", "xades", "wss")
 
     def __init__(self) -> None:
         self.name = f"python-xmlsec {version('xmlsec')}"
@@ -141,34 +142,41 @@ def _signature(root: etree._Element) -> etree._Element:
 class Signxml:
     """signxml, pure Python over lxml and cryptography. Its XAdES with exclusive C14N is known to be wrong."""
 
-    profiles = ("xmldsig", "xades")
+    profiles = ("xmldsig", "by-id", "xades")
 
     def __init__(self) -> None:
         self.name = f"signxml {version('signxml')}"
 
     def sign(self, profile: str, algorithm: Algorithm, world: World) -> bytes:
         identity = world.identities[algorithm.key]
-        make = {"xmldsig": signxml.XMLSigner, "xades": signxml_xades.XAdESSigner}[profile]
+        certificate = {"key": identity.private, "cert": [identity.certificate]}
         try:
             method = signxml.SignatureMethod(algorithm.uri)
-            signer = make(signature_algorithm=method, digest_algorithm=f"sha{algorithm.hash[3:]}", c14n_algorithm=_EXCLUSIVE)
-            signed = signer.sign(etree.fromstring(DOCUMENT), key=identity.private, cert=[identity.certificate])
+            how = {"signature_algorithm": method, "digest_algorithm": algorithm.hash, "c14n_algorithm": _EXCLUSIVE}
+            if profile == "by-id":
+                # Its way to sign a part of a document: the part by itself, by a signature that is put beside it.
+                root = etree.fromstring(IDENTIFIED)
+                part = etree.fromstring(_canonical(root.find(f"{{*}}{PLACE}")))
+                signer = signxml.XMLSigner(method=signxml.methods.detached, **how)
+                root.append(signer.sign(part, reference_uri=f"#{IDENTIFIER}", **certificate))
+                return etree.tostring(root)
+            make = {"xmldsig": signxml.XMLSigner, "xades": signxml_xades.XAdESSigner}[profile]
+            return etree.tostring(make(**how).sign(etree.fromstring(DOCUMENT), **certificate))
         except (ValueError, signxml.exceptions.SignXMLException) as error:
             raise Unsupported(str(error)) from None
-        return etree.tostring(signed)
 
     def verify(self, profile: str, algorithm: Algorithm, world: World, signed: bytes) -> None:
-        identity = world.identities[algorithm.key]
-        verifier = {"xmldsig": signxml.XMLVerifier, "xades": signxml_xades.XAdESVerifier}[profile]()
         try:
-            method = signxml.SignatureMethod(algorithm.uri)
+            methods = [signxml.SignatureMethod(algorithm.uri)]
         except ValueError as error:
             raise Unsupported(str(error)) from None
-        expected = {"xmldsig": signxml.SignatureConfiguration, "xades": signxml_xades.XAdESSignatureConfiguration}[profile]
-        references = {"xmldsig": 1, "xades": 2}[profile]
-        config = expected(signature_methods=[method], expect_references=references)
+        if profile == "xades":
+            verifier = signxml_xades.XAdESVerifier()
+            config = signxml_xades.XAdESSignatureConfiguration(signature_methods=methods, expect_references=2)
+        else:
+            verifier, config = signxml.XMLVerifier(), signxml.SignatureConfiguration(signature_methods=methods)
         try:
-            verifier.verify(signed, x509_cert=identity.certificate, expect_config=config)
+            verifier.verify(signed, x509_cert=world.identities[algorithm.key].certificate, expect_config=config)
         except signxml.exceptions.SignXMLException as error:
             raise Refused(str(error)) from None
 

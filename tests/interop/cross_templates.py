@@ -9,7 +9,7 @@ import base64
 import hashlib
 from datetime import timedelta
 
-from cross_world import DOCUMENT, ENVELOPE, Algorithm, Identity, World
+from cross_world import DOCUMENT, ENVELOPE, IDENTIFIED, IDENTIFIER, Algorithm, Identity, World
 
 DS = "http://www.w3.org/2000/09/xmldsig#"
 XADES = "http://uri.etsi.org/01903/v1.3.2#"
@@ -47,6 +47,10 @@ def _xmldsig(algorithm: Algorithm, identity: Identity, _world: World) -> bytes:
     return _inside(DOCUMENT, _signature(algorithm, [_reference("", algorithm, enveloped=True)], x509_data(identity)))
 
 
+def _by_id(algorithm: Algorithm, identity: Identity, _world: World) -> bytes:
+    return _inside(IDENTIFIED, _signature(algorithm, [_reference(f"#{IDENTIFIER}", algorithm)], x509_data(identity)))
+
+
 def _xades(algorithm: Algorithm, identity: Identity, world: World) -> bytes:
     properties = _reference("#foreign-properties", algorithm, kind=SIGNED_PROPERTIES)
     references = [_reference("", algorithm, enveloped=True), properties]
@@ -71,7 +75,7 @@ def secured(identity: Identity, world: World, signature: str = "") -> bytes:
     return text.replace(b"<soapenv:Body>", f'<soapenv:Body xmlns:wsu="{WSU}" wsu:Id="body">'.encode())
 
 
-_BUILDERS = {"xmldsig": _xmldsig, "xades": _xades, "wss": _wss}
+_BUILDERS = {"xmldsig": _xmldsig, "by-id": _by_id, "xades": _xades, "wss": _wss}
 
 
 def _signature(algorithm: Algorithm, references: list[str], key_info: str, objects: str = "") -> str:

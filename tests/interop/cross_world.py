@@ -59,6 +59,9 @@ DOCUMENT = (
     'loai=\'thường\'>\n  <NguoiNhan xmlns="urn:thu:nguoi-nhan" b="2" a="&lt;1&#xD;">Bộ Kế hoạch &amp; Đầu tư</NguoiNhan>'
     '<q:SoTien q:donVi="đồng">4500000</q:SoTien><q:Trong/><q:GhiChu xml:lang="vi"><![CDATA[a < b]]>\r\n</q:GhiChu>\n</q:ToTrinh>\n'
 ).encode()
+#: The same with an Id on the element that a signature by Id covers, which stands at this place.
+PLACE, PLACED, IDENTIFIER = "SoTien", "urn:thu:to-trinh:SoTien", "so-tien"
+IDENTIFIED = DOCUMENT.replace(b"<q:SoTien ", f'<q:SoTien Id="{IDENTIFIER}" '.encode())
 SOAP11 = "http://schemas.xmlsoap.org/soap/envelope/"
 ENVELOPE = (
     f'<soapenv:Envelope xmlns:soapenv="{SOAP11}" xmlns:xsd="http://www.w3.org/2001/XMLSchema"><soapenv:Header></soapenv:Header>'

@@ -64,7 +64,7 @@ function sign(string $key, string $method, string $digest, string $text, string 
     }
     foreach (array_filter(explode(' ', $ids)) as $id) {
         $node = $xpath->query("//*[@*[local-name()='Id']='$id']")->item(0);
-        $options = ['prefix' => 'wsu', 'prefix_ns' => WSU, 'overwrite' => false];
+        $options = ['overwrite' => false] + ($node->hasAttribute('Id') ? [] : ['prefix' => 'wsu', 'prefix_ns' => WSU]);
         $signature->addReference($node, $digest, [XMLSecurityDSig::EXC_C14N], $options);
     }
     $private = new XMLSecurityKey($method, ['type' => 'private']);

@@ -14,7 +14,8 @@ from cross_world import BY_NAME, World
 from bus.errors import Rejected
 from bus.signature.policy import DEFAULT
 
-_DOCUMENTS, _ALL = ("xmldsig", "xades"), ("xmldsig", "xades", "wss")
+_DOCUMENTS = ("xmldsig", "by-id", "xades")
+_ALL = (*_DOCUMENTS, "wss")
 #: Every foreign stack with its profiles; after the name, how a WS-Security stack names its certificate.
 STACKS = {
     "xmlsec1": _ALL,
@@ -24,7 +25,7 @@ STACKS = {
     "jdk": _DOCUMENTS,
     "santuario": _DOCUMENTS,
     "mono": _ALL,
-    "xmlseclibs": ("xmldsig", "wss"),
+    "xmlseclibs": ("xmldsig", "by-id", "wss"),
     "zeep bst": ("wss",),
     "zeep x509-data": ("wss",),
     "wss4j bst": ("wss",),
