@@ -30,11 +30,11 @@ from bus.checkpointing import Checkpointing
 from bus.delivery import ROUTE_PREFIX
 from bus.endpoint import Adapter, Answer, Fetched, Pending, SignedRequest
 from bus.errors import BusError, Deferred, Rejected, text
-from bus.exchange import Target, waiting
+from bus.exchange import Target
 from bus.housekeeping import Housekeeping
 from bus.lanes import LEASE, Lanes
 from bus.message import ENDPOINT, LEGACY, RECEIVERS, SENDER, Message
-from bus.offload import WAITS, offload
+from bus.offload import offload
 from bus.options import PushOptions
 from bus.organisations import Organisation
 from bus.receipt import Status
@@ -90,7 +90,6 @@ class Engine:
         self._store = store
         self._endpoints = endpoints
         self._routes = routes
-        self._waiting = _waiting(routes)
         self._clock = clock
         self._ids = ids
         self._jitter = jitter
@@ -113,7 +112,7 @@ class Engine:
         try:
             if self._checkpointing is not None:
                 self._checkpointing.admit()
-            admitted = partial(offload, self._size(endpoint, message), self._admit, endpoint, message)
+            admitted = partial(offload, len(message.body), self._admit, endpoint, message)
             route, owed, note = await settled(self._site.keyring.statuses, admitted)
             points.reach("accept.admitted")
             with self._lanes.at_once(owed) as owed:
@@ -276,8 +275,7 @@ class Engine:
 
     async def _process(self, work: Work) -> None:
         route = self._route(work.delivery.target.removeprefix(ROUTE_PREFIX))
-        size = self._size(work.delivery.target, work.message)
-        followed = partial(offload, size, self._follow, self._routes, route, work.message, work.delivery.order_key)
+        followed = partial(offload, len(work.message.body), self._follow, self._routes, route, work.message, work.delivery.order_key)
         routed = await settled(self._site.keyring.statuses, followed)
         points.reach("lane.processed")
         with self._lanes.at_once(routed.results) as owed:
@@ -375,10 +373,6 @@ class Engine:
         known = self._routes.get(route)
         return known.retry if known else RetryPolicy()
 
-    def _size(self, place: str, message: Message) -> int:
-        """How large the work on ``message`` is at the gate of an endpoint, or in the steps of a route's target."""
-        return WAITS if place in self._waiting else len(message.body)
-
     # --- small things -----------------------------------------------------------------------------------------------
 
     @staticmethod
@@ -400,7 +394,7 @@ class Engine:
     async def replace_configuration(self, site: Site, endpoints: Mapping[str, Adapter], routes: Mapping[str, Route]) -> None:
         """Swap the generation (SIGHUP): new adapters first, so that no door is ever closed; the old ones finish what they are sending."""
         old, sending = self._endpoints, self._lanes.in_flight()
-        self._site, self._endpoints, self._routes, self._waiting = site, endpoints, routes, _waiting(routes)
+        self._site, self._endpoints, self._routes = site, endpoints, routes
         self._housekeeping.routes = routes
         points.reach("reload.swapped")
         for adapter in endpoints.values():
@@ -417,10 +411,3 @@ class Engine:
         if sending:
             await asyncio.wait(sending, timeout=_DRAIN_SECONDS)
         await asyncio.gather(*(adapter.stop() for adapter in adapters.values()))
-
-
-def _waiting(routes: Mapping[str, Route]) -> frozenset[str]:
-    """Endpoints whose gates wait for another process, and routes whose steps may: their own, or those of a route they lead to."""
-    gates = {route.source for route in routes.values() if waiting(route.gate)}
-    worked = {ROUTE_PREFIX + name for name in routes} if any(waiting(route.steps) for route in routes.values()) else set[str]()
-    return frozenset(gates | worked)

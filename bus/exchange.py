@@ -1,6 +1,6 @@
 """Exchange: one message on its way through one route; and the Step protocol (EIP *Pipes and Filters*)."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -55,8 +55,3 @@ class Exchange:
 
 #: A step takes an exchange and returns one, or raises Rejected or Deferred. It does no I/O and keeps no state.
 Step = Callable[[Exchange], Exchange]
-
-
-def waiting(steps: Iterable[Step]) -> bool:
-    """Whether any of the steps has work done by another process and waits for it (its ``waits`` is true): not on the event loop."""
-    return any(getattr(step, "waits", False) for step in steps)
