@@ -99,7 +99,7 @@ class Forger:
         for signature in root.iter(f"{DS}Signature"):
             info, value = signature.find(f"{DS}SignedInfo"), signature.find(f"{DS}SignatureValue")
             if info is not None and value is not None:
-                value.text = base64.b64encode(self._value(info)).decode()
+                value.text = base64.b64encode(self.value(info)).decode()
 
     @staticmethod
     def _target(root: etree._Element, uri: str | None) -> etree._Element | None:
@@ -108,7 +108,8 @@ class Forger:
         found = [element for element in root.iter() if isinstance(element.tag, str) and element.get(ID) == uri[1:]]
         return found[0] if found else None
 
-    def _value(self, info: etree._Element) -> bytes:
+    def value(self, info: etree._Element) -> bytes:
+        """A SignatureValue over this SignedInfo, by the method that it names, as far as the partner's key goes."""
         method = info.find(f"{DS}SignatureMethod")
         name = method.get("Algorithm", "") if method is not None else ""
         if "hmac" in name:
