@@ -16,13 +16,13 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+from bus.methods import PrivateKey
 
 #: Names of key types, for options and error messages.
-KEY_TYPES = ("rsa-2048", "rsa-3072", "ec-p256", "ec-p384")
+KEY_TYPES = ("rsa-2048", "rsa-3072", "ec-p256", "ec-p384", "ed25519")
 _AUTHORITY_LIFE = timedelta(days=3650)
 _LIFE = timedelta(days=730)
 #: Certificates begin a little in the past: partners' clocks are not ours.
@@ -81,7 +81,7 @@ def read_authority(directory: Path, name: str = "ca") -> Authority:
     """The authority that ``create_authority`` wrote."""
     key = serialization.load_pem_private_key((directory / f"{name}.key").read_bytes(), None)
     if not isinstance(key, PrivateKey):
-        raise TypeError(f"{directory / name}.key is neither RSA nor EC")
+        raise TypeError(f"{directory / name}.key is neither RSA, EC nor Ed25519")
     return Authority(x509.load_pem_x509_certificate((directory / f"{name}.crt").read_bytes()), key)
 
 
@@ -137,6 +137,8 @@ def new_key(key_type: str) -> PrivateKey:
         raise ValueError(f"unknown key type {key_type!r} (known: {', '.join(KEY_TYPES)})")
     if family == "rsa":
         return rsa.generate_private_key(public_exponent=65537, key_size=int(size))
+    if family == "ed25519":
+        return ed25519.Ed25519PrivateKey.generate()
     return ec.generate_private_key(ec.SECP256R1() if size == "p256" else ec.SECP384R1())
 
 

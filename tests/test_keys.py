@@ -196,7 +196,8 @@ def test_an_unknown_key_name_is_answered_with_the_known(certs):
 
 
 @pytest.mark.parametrize(
-    ("kind", "algorithm", "size"), [("rsa-2048", "rsa-sha256", 256), ("ec-p256", "ecdsa-sha256", 64), ("ec-p384", "ecdsa-sha384", 96)]
+    ("kind", "algorithm", "size"),
+    [("rsa-2048", "rsa-sha256", 256), ("ec-p256", "ecdsa-sha256", 64), ("ec-p384", "ecdsa-sha384", 96), ("ed25519", "eddsa-ed25519", 64)],
 )
 def test_each_key_signs_in_its_own_way(certs, kind, algorithm, size):
     """RSA and EC keys announce their XML-DSig algorithm and give SignatureValue octets of fixed length."""

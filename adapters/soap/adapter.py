@@ -10,6 +10,7 @@ from adapters.soap import payloads
 from adapters.soap.client import Client, Identity
 from adapters.soap.door import Door
 from adapters.soap.options import Options, Security
+from adapters.soap.security import note_legacy
 from bus import edxml, endpoint, xmlio
 from bus.endpoint import Bus, Features, Sent
 from bus.errors import Deferred, Fault, Rejected
@@ -86,6 +87,7 @@ class Adapter:
             receipt = xmlio.parse(sealed.octets)
         except (Rejected, ValueError) as error:
             raise self._nonsense(f"no valid receipt: {error}") from error
+        note_legacy(sealed.identity, sealed.legacy)
         said = {name: (receipt.findtext(_RECEIPT_NAMESPACE + name) or "").strip() for name in ("MessageId", "Sha256", "Status", "Code")}
         if sealed.identity != self._options.partner or said["MessageId"] != message_id or said["Sha256"] != digest:
             raise self._nonsense("its receipt is for another message, or by someone else")

@@ -67,6 +67,8 @@ class Security(Model):
 
     @model_validator(mode="after")
     def _fitting(self) -> Self:
+        if "Body" not in self.covers:
+            raise ValueError("'covers' must name the Body: a signature that leaves it out proves nothing about the message")
         if bool(self.username) != bool(self.password.get_secret_value()):
             raise ValueError("'username' and 'password' need each other")
         if self.sign is None and (self.method or self.token != "bst"):  # noqa: S105 - no secret

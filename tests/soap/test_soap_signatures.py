@@ -13,10 +13,12 @@ from soap_rig import ROUTES, Rig, document, fault_code, now
 from test_soap_client import CALLER, Serve, as_other, door_of, message
 
 from adapters.soap import payloads
-from bus import config, metrics, mime, soap
+from bus import config, metrics, mime, pki, soap
 from bus.errors import ConfigurationError, Deferred
+from bus.evidence import Evidence
 from bus.methods import BY_NAME
 from bus.octets import whole
+from bus.receipt import Status
 from bus.signature import wss
 from bus.signature.security_header import Style
 from bus.signer import Signer, SoftKey
@@ -107,6 +109,7 @@ WRONG = {
         "does not take",
     ),
     "method without key": (ROUTES, "verify: wss-x509, sign: own/bus", "verify: wss-x509, method: rsa-sha512", "name the key that signs"),
+    "body not covered": (ROUTES, "verify: wss-x509,", "verify: wss-x509, covers: [Timestamp],", "must name the Body"),
     "unknown token": (ROUTES, "sign: own/bus", "sign: own/bus, token: key-name", "token"),
     "password in text over http": (
         CALLER,
@@ -184,6 +187,23 @@ async def test_two_buses_understand_each_other_in_every_style(running, serve: Se
     caller = await running(ours, environment={"PARTNER_URL": await serve(door_of(other))}, arrange=_knows_other)
     sent = await caller.endpoints["agency"].send(message())
     assert b"Receipt" in sent.reply
+
+
+async def test_a_bus_whose_own_key_is_ed25519(running, serve: Serve) -> None:
+    """Its receipts and replies are signed by Ed25519, which it believes of itself, and a partner that names the method believes too."""
+
+    def with_ed25519(certs: Path) -> None:
+        as_other(certs)
+        issuer = pki.read_authority(certs / "development" / "other")
+        pki.issue(certs / "own", "bus", issuer, common_name="bus", organisation="Bộ khác", now=now(), key_type="ed25519")
+
+    other = await running(ROUTES, arrange=with_ed25519)
+    ours = CALLER.replace("trust: trust/other}", "trust: trust/other, signatures: [ed25519]}")
+    caller = await running(ours, environment={"PARTNER_URL": await serve(door_of(other))})
+    sent = await caller.endpoints["agency"].send(message())
+    assert sent.reply.count(BY_NAME["ed25519"].uri.encode()) == 2
+    evidence = Evidence(other.site.keyring.signer("own/bus"), other.site.keyring.own, now)
+    assert Status.ACCEPTED in {evidence.read(xml).status for xml in other.store.receipts_of("0190-message")}
 
 
 async def test_a_reply_to_another_request_is_refused(running, serve: Serve) -> None:
