@@ -14,7 +14,7 @@ from functools import cache
 import xmlsec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from fuzz_mutations import DS
@@ -56,11 +56,16 @@ def _key() -> ec.EllipticCurvePrivateKey:
 @cache
 def signer() -> Signer:
     """The one who signs here."""
-    key, name = _key(), x509.Name([x509.NameAttribute(NameOID.COUNTRY_NAME, "VN"), x509.NameAttribute(NameOID.COMMON_NAME, "fuzz")])
+    return Signer("fuzz", SoftKey(_key()), certified(_key()))
+
+
+def certified(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> x509.Certificate:
+    """A certificate of the key's own, which follows from the key."""
+    name = x509.Name([x509.NameAttribute(NameOID.COUNTRY_NAME, "VN"), x509.NameAttribute(NameOID.COMMON_NAME, "fuzz")])
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(7)
     builder = builder.not_valid_before(_BEGIN).not_valid_after(_END)
     builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-    return Signer("fuzz", SoftKey(key), builder.sign(key, hashes.SHA256(), ecdsa_deterministic=True))
+    return builder.sign(key, hashes.SHA256(), ecdsa_deterministic=True if isinstance(key, ec.EllipticCurvePrivateKey) else None)
 
 
 def trust(certificate: bytes, _at: datetime = NOW) -> str:

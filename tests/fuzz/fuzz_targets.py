@@ -16,6 +16,7 @@ from pathlib import Path
 import fuzz_evidence as evidence
 import fuzz_mutations as mutations
 import fuzz_signing as signing
+from cryptography.hazmat.primitives.asymmetric import rsa
 from fuzz_signing import NOW, Forged
 from lxml import etree
 
@@ -26,7 +27,8 @@ from bus.errors import BusError, Rejected
 from bus.evidence import Evidence
 from bus.octets import whole
 from bus.schemas import Library
-from bus.signature import username, wss, xades, xmldsig
+from bus.signature import encryption, username, wss, xades, xmldsig, xmldsig_by_id
+from bus.signer import Signer, SoftKey
 from bus.soap import SOAP_11
 from bus.steps import validate
 from sandbox import documents
@@ -226,6 +228,62 @@ def _insider(data: bytes) -> None:
         raise Forged("no reference names the Body by an Id that it has alone")
 
 
+_PLACE = "Amount"
+
+
+def _by_id(data: bytes) -> None:
+    """The element that is handed back is the one that was signed, and libxmlsec accepts the document too."""
+    octets = xmldsig_by_id.verify(data, _PLACE, signing.trust).octets
+    if octets != b'<d:Amount xmlns:d="urn:d" Id="amount">1000</d:Amount>' or not signing.accepted_by_libxmlsec(data):
+        raise Forged(f"an element that nobody signed: {octets!r}")
+
+
+def _by_id_seeds() -> Iterable[bytes]:
+    yield xmldsig_by_id.sign(signing.DOCUMENT, _PLACE, signing.signer())
+
+
+_PARTS = {"file": b"a file", "note": b"<a></a>"}
+
+
+def _attachments(data: bytes) -> None:
+    """A Body that was signed, and both parts beside it."""
+    octets = _verified_with(data, _PARTS)
+    if octets not in signing.signed():
+        raise Forged(f"a Body that nobody signed: {octets!r}")
+    for name in _PARTS:
+        with suppress(Rejected):
+            _verified_with(data, {**_PARTS, name: b"another"})
+            raise Forged(f"the part {name!r} is not covered")
+
+
+def _verified_with(data: bytes, parts: Mapping[str, bytes]) -> bytes:
+    media = mime.MediaType("application/octet-stream", {})
+    given = {name: mime.Part(media, name, memoryview(part)) for name, part in parts.items()}
+    return wss.verify(xmlio.parse(data), wss.DEFAULT, signing.trust, NOW, attachments=given).octets
+
+
+def _attachment_seeds() -> Iterable[bytes]:
+    yield wss.sign(whole(soap.envelope(SOAP_11, signing.PAYLOAD)), signing.signer(), NOW, attachments=_PARTS)
+
+
+@cache
+def _holder() -> tuple[encryption.Holder, encryption.Recipient]:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    certificate = signing.certified(key)
+    return encryption.Holder([Signer("own/fuzz", SoftKey(key), certificate)]), encryption.Recipient(certificate)
+
+
+def _encrypted(data: bytes) -> None:
+    """What is opened is what was enclosed, in the place where it was."""
+    opened = _holder()[0].open(xmlio.parse(data), hollow.Hollow())
+    if opened is None or xmlio.canonicalize(opened[-1][0]) != xmlio.canonicalize(xmlio.parse(signing.PAYLOAD)):
+        raise Forged("something else came out of the encryption than went in")
+
+
+def _encrypted_seeds() -> Iterable[bytes]:
+    yield _holder()[1].enclose(wss.sign(whole(soap.envelope(SOAP_11, signing.PAYLOAD)), signing.signer(), NOW))
+
+
 def _username(data: bytes) -> None:
     """Only the one user, by the one password."""
     if username.verify(xmlio.parse(data), {"unit": "bí mật"}.get, NOW, username.NonceCache()) != "unit":
@@ -315,6 +373,9 @@ TARGETS: Mapping[str, Target] = {
     "insider": Target(_insider, _signed("wss"), mutations.xml, _SIGNATURE),
     "xades": Target(_enveloped(xades.verify), _signed("xades"), mutations.xml, _SIGNATURE),
     "xmldsig": Target(_enveloped(xmldsig.verify_enveloped), _signed("xmldsig"), mutations.xml, _SIGNATURE),
+    "by-id": Target(_by_id, _by_id_seeds, mutations.xml, ("bus.signature.xmldsig_by_id", "bus.signature.reading")),
+    "attachments": Target(_attachments, _attachment_seeds, mutations.xml, ("bus.signature.attachments", "bus.signature.wss")),
+    "encrypted": Target(_encrypted, _encrypted_seeds, mutations.xml, ("bus.signature.encryption",)),
     "username": Target(_username, _username_seeds, mutations.xml, ("bus.signature.username", "bus.signature.times")),
     "receipt": Target(_receipt, _signed("receipt"), mutations.xml, ("bus.evidence", *_SIGNATURE)),
     "container": Target(evidence.container, evidence.containers, mutations.octets, ("bus.asic", *_SIGNATURE)),
