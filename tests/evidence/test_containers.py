@@ -127,7 +127,7 @@ def test_a_name_that_is_a_path_out_is_never_written(name: str) -> None:
         packed({name: b""})
 
 
-def test_any_flipped_byte_of_a_container_is_refused_and_the_part_is_named(small: bytes) -> None:
+def test_fault_44_any_flipped_byte_of_a_container_is_refused_and_the_part_is_named(small: bytes) -> None:
     """Each byte of a whole evidence container, one after the other: it does not hold, and which part it is."""
     container = small
     with zipfile.ZipFile(io.BytesIO(container)) as parts:
