@@ -47,6 +47,7 @@ import org.apache.ws.security.WSPasswordCallback;
 import org.apache.ws.security.WSSecurityEngine;
 import org.apache.ws.security.WSSecurityEngineResult;
 import org.apache.ws.security.components.crypto.Merlin;
+import org.apache.ws.security.message.WSSecEncrypt;
 import org.apache.ws.security.message.WSSecHeader;
 import org.apache.ws.security.message.WSSecSignature;
 import org.apache.ws.security.message.WSSecTimestamp;
@@ -112,6 +113,8 @@ public final class ForeignStacks {
             case "verify": return verify(fields);
             case "wss-sign": return wssSign(fields);
             case "wss-verify": return wssVerify(fields);
+            case "encrypt": return encrypt(fields);
+            case "decrypt": return decrypt(fields);
             case "username": return username(fields);
             case "username-verify": return usernameVerify(fields);
             default: throw new IllegalArgumentException(name);
@@ -225,12 +228,7 @@ public final class ForeignStacks {
         String soap = document.getDocumentElement().getNamespaceURI();
         signature.setParts(List.of(
                 new WSEncryptionPart("Body", soap, "Content"), new WSEncryptionPart("Timestamp", WSConstants.WSU_NS, "Element")));
-        KeyStore store = KeyStore.getInstance("PKCS12");
-        store.load(null, null);
-        store.setKeyEntry("key", privateKey(fields.get(0), certificate), PASSWORD.toCharArray(), new Certificate[] {certificate});
-        Merlin crypto = new Merlin();
-        crypto.setKeyStore(store);
-        signature.build(document, crypto, header);
+        signature.build(document, holding(fields.get(0), certificate), header);
         return octets(document);
     }
 
@@ -264,6 +262,28 @@ public final class ForeignStacks {
         return new byte[0];
     }
 
+    /** the recipient's certificate, encryption method, envelope: the Body's content encrypted, the key under RSA-OAEP. */
+    private static byte[] encrypt(List<byte[]> fields) throws Exception {
+        Document document = parse(fields.get(2));
+        WSSecHeader header = new WSSecHeader();
+        header.insertSecurityHeader(document);
+        WSSecEncrypt encryption = new WSSecEncrypt();
+        encryption.setUseThisCert(certificate(fields.get(0)));
+        encryption.setKeyIdentifierType(WSConstants.ISSUER_SERIAL);
+        encryption.setSymmetricEncAlgorithm(text(fields.get(1)));
+        encryption.setKeyEncAlgo(WSConstants.KEYTRANSPORT_RSAOEP);
+        encryption.build(document, new Merlin(), header);
+        return octets(document);
+    }
+
+    /** our key, our certificate, envelope: gives the envelope as it was before it was encrypted. */
+    private static byte[] decrypt(List<byte[]> fields) throws Exception {
+        X509Certificate certificate = certificate(fields.get(1));
+        Document document = parse(fields.get(2));
+        new WSSecurityEngine().processSecurityHeader(document, null, password(PASSWORD), null, holding(fields.get(0), certificate));
+        return octets(document);
+    }
+
     /** name, password, "digest" or "text", envelope: a UsernameToken with a nonce and the time. */
     private static byte[] username(List<byte[]> fields) throws Exception {
         Document document = parse(fields.get(3));
@@ -280,18 +300,31 @@ public final class ForeignStacks {
 
     /** password, envelope: gives the name that the token proves. */
     private static byte[] usernameVerify(List<byte[]> fields) throws Exception {
-        CallbackHandler secrets = callbacks -> {
-            for (Callback one : callbacks) {
-                ((WSPasswordCallback) one).setPassword(text(fields.get(0)));
-            }
-        };
-        for (WSSecurityEngineResult result : new WSSecurityEngine().processSecurityHeader(parse(fields.get(1)), null, secrets, null)) {
+        CallbackHandler known = password(text(fields.get(0)));
+        for (WSSecurityEngineResult result : new WSSecurityEngine().processSecurityHeader(parse(fields.get(1)), null, known, null)) {
             if (result.get(WSSecurityEngineResult.TAG_USERNAME_TOKEN) != null) {
                 UsernameToken token = (UsernameToken) result.get(WSSecurityEngineResult.TAG_USERNAME_TOKEN);
                 return token.getName().getBytes(StandardCharsets.UTF_8);
             }
         }
         throw new SecurityException("there is no UsernameToken");
+    }
+
+    private static Merlin holding(byte[] key, X509Certificate certificate) throws Exception {
+        KeyStore store = KeyStore.getInstance("PKCS12");
+        store.load(null, null);
+        store.setKeyEntry("key", privateKey(key, certificate), PASSWORD.toCharArray(), new Certificate[] {certificate});
+        Merlin crypto = new Merlin();
+        crypto.setKeyStore(store);
+        return crypto;
+    }
+
+    private static CallbackHandler password(String password) {
+        return callbacks -> {
+            for (Callback one : callbacks) {
+                ((WSPasswordCallback) one).setPassword(password);
+            }
+        };
     }
 
     // --- octets and objects -------------------------------------------------------------------------------------------

@@ -148,6 +148,14 @@ class Wss4j:
         """Who proves by a UsernameToken to know ``password``. Raises Refused."""
         return self._server.ask("username-verify", password, envelope).decode()
 
+    def encrypt(self, certificate: bytes, method: str, envelope: bytes) -> bytes:
+        """The envelope with its Body's content encrypted for the holder of the certificate's key (DER)."""
+        return self._server.ask("encrypt", certificate, method, envelope)
+
+    def decrypt(self, pkcs8: bytes, certificate: bytes, envelope: bytes) -> bytes:
+        """The envelope as it was before it was encrypted. Raises Refused."""
+        return self._server.ask("decrypt", pkcs8, certificate, envelope)
+
     def verify_envelope(self, envelope: bytes, certificate: bytes, authority: bytes) -> None:
         """Returns if Body and Timestamp are signed by the certificate that the authority vouches for (DER)."""
         self._server.ask("wss-verify", certificate, authority, envelope)

@@ -51,6 +51,7 @@ ALGORITHMS = (
 )
 BY_NAME: Mapping[str, Algorithm] = {algorithm.name: algorithm for algorithm in ALGORITHMS}
 
+_SIGNING = x509.KeyUsage(True, True, False, False, False, False, False, False, False)
 #: What a changed octet of the content changes: one digit of this number.
 AMOUNT = b"4500000"
 #: Everything that canonical form has an opinion on: order, unused and default namespaces, CDATA, references, empty elements, line ends.
@@ -96,6 +97,7 @@ class World:
 
     identities: Mapping[str, Identity]
     time_authority: Identity
+    recipient: Identity
     authority: x509.Certificate
     authority_file: Path
     keyring: Keyring
@@ -119,17 +121,24 @@ def made(directory: Path) -> World:
     stamping = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.TIME_STAMPING])
     time_authority = _identity(directory / "authority", "tsa", ec.generate_private_key(ec.SECP256R1()), authority, now, stamping)
     (trust / "ca.crt").write_bytes((directory / "authority" / "ca.crt").read_bytes())
+    transport = x509.KeyUsage(False, False, True, False, False, False, False, False, False)
+    recipient = _identity(directory / "authority", "recipient", rsa.generate_private_key(65537, 2048), authority, now, usage=transport)
     keyring = Keyring.load(directory / "certs", {"partner": "trust/partner"})
     scratch = directory / "scratch"
     scratch.mkdir()
-    return World(identities, time_authority, authority.certificate, directory / "authority" / "ca.crt", keyring, now, scratch)
+    return World(identities, time_authority, recipient, authority.certificate, directory / "authority" / "ca.crt", keyring, now, scratch)
 
 
 def _identity(
-    directory: Path, name: str, key: PrivateKey, authority: pki.Authority, now: datetime, purpose: x509.ExtendedKeyUsage | None = None
+    directory: Path,
+    name: str,
+    key: PrivateKey,
+    authority: pki.Authority,
+    now: datetime,
+    purpose: x509.ExtendedKeyUsage | None = None,
+    usage: x509.KeyUsage = _SIGNING,
 ) -> Identity:
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COUNTRY_NAME, "VN"), x509.NameAttribute(x509.NameOID.COMMON_NAME, f"Ký {name}")])
-    usage = x509.KeyUsage(True, True, False, False, False, False, False, False, False)
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
