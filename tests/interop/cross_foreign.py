@@ -1,6 +1,7 @@
 """Stacks behind a process that lives as long as the matrix: Java's (JDK, Santuario, WSS4J) and .NET's SignedXml on Mono."""
 
 import base64
+import os
 import struct
 import subprocess
 import threading
@@ -24,8 +25,9 @@ _START_SECONDS, _ANSWER_SECONDS = 120, 60
 class Server:
     """A child process that answers frames on its standard output; ended by closing its standard input."""
 
-    def __init__(self, command: list[str]) -> None:
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    def __init__(self, command: list[str], **environment: str) -> None:
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, env={**os.environ, **environment}, **pipes)
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +81,8 @@ def mono(directory: Path) -> Server:
     program = directory / "signed.exe"
     compiling = ["mcs", f"-out:{program}", "-r:System.Security.dll", str(Path(__file__).parent / "ForeignSignedXml.cs")]
     subprocess.run(compiling, check=True, capture_output=True, timeout=_START_SECONDS)
-    return Server(["mono", str(program)])
+    # It makes a place for keys in the home directory.
+    return Server(["mono", str(program)], HOME=str(directory))
 
 
 def php() -> Server:
