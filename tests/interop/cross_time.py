@@ -28,11 +28,21 @@ class TimeAuthority:
 
     def token(self, octets: bytes) -> bytes:
         """A TimeStampToken (DER) over ``octets``."""
-        home, identity = self._home(octets), self.world.time_authority
+        home = self._home(octets)
         self._run(home, "-query", "-data", "data", "-sha256", "-cert", "-out", "request")
+        return self._reply(home, "-token_out")
+
+    def answer(self, request: bytes) -> bytes:
+        """A TimeStampResp (DER) to somebody's TimeStampReq."""
+        home = self._home(b"")
+        (home / "request").write_bytes(request)
+        return self._reply(home)
+
+    def _reply(self, home: Path, *how: str) -> bytes:
+        identity = self.world.time_authority
         keys = ("-signer", identity.certificate_file, "-inkey", identity.key_file, "-chain", self.world.authority_file)
-        self._run(home, "-reply", "-queryfile", "request", "-config", "tsa.cnf", "-section", "tsa", *keys, "-token_out", "-out", "token")
-        return (home / "token").read_bytes()
+        self._run(home, "-reply", "-queryfile", "request", "-config", "tsa.cnf", "-section", "tsa", *keys, *how, "-out", "reply")
+        return (home / "reply").read_bytes()
 
     def holds(self, token: bytes, octets: bytes) -> bool:
         """Whether the token is the authority's over exactly these octets."""

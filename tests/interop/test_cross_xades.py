@@ -15,6 +15,9 @@ from cross_time import TimeAuthority
 from cross_world import BY_NAME, DOCUMENT, World
 from lxml import etree
 
+from bus import timestamps
+from bus.checkpoint import NONE_BEFORE, Span, Summary
+from bus.errors import Rejected
 from bus.evidence import Evidence
 from bus.receipt import Receipt, Status
 from bus.signature import xades, xades_files
@@ -63,6 +66,12 @@ def receipt(world: World, _tsa: TimeAuthority) -> bytes:
     return evidence.seal(RECEIPT)
 
 
+def checkpoint(world: World, _tsa: TimeAuthority) -> bytes:
+    """What the site states about its journal."""
+    summary = Summary(1, world.now, "000.00.00.G14", NONE_BEFORE, (Span("nút-1", 1, 9, "ab" * 32, "cd" * 32),))
+    return Evidence(signer(world), lambda _: True, lambda: world.now).seal_checkpoint(summary)
+
+
 def time_stamped(world: World, tsa: TimeAuthority) -> bytes:
     """B-T, with a real token."""
     signed = document(world, tsa)
@@ -78,6 +87,7 @@ def files(world: World, tsa: TimeAuthority) -> bytes:
 KINDS: Mapping[str, Callable[[World, TimeAuthority], bytes]] = {
     "document": document,
     "receipt": receipt,
+    "checkpoint": checkpoint,
     "B-T": time_stamped,
     "files": files,
 }
@@ -136,6 +146,20 @@ def test_the_time_stamp_that_we_hand_out_is_good_for_openssl(world, time_authori
     (stamp,) = verified.time_stamps
     assert time_authority.holds(stamp.token, stamp.octets)
     assert not time_authority.holds(stamp.token, stamp.octets + b" ")
+
+
+def test_openssl_stamps_what_we_ask_for_and_we_verify_it(world, time_authority):
+    """Our request is answered by openssl, and its token proves the time of our octets to us; of no others, and for no other request."""
+    octets, nonce = b"<a>checkpoint</a>", 2**62 + 7
+    token = timestamps.granted(time_authority.answer(timestamps.request(octets, nonce, "1.2.3.4.1")))
+    stamp = timestamps.verify(token, octets, [world.authority], nonce=nonce, policy="1.2.3.4.1")
+    assert abs((stamp.at - datetime.now(UTC)).total_seconds()) < 60
+    assert stamp.certificate == world.time_authority.der
+    for wrong in ({"octets": octets + b" "}, {"nonce": nonce + 1}, {"policy": "1.2.3.4.2"}):
+        asked = {"octets": octets, "nonce": nonce, "policy": "1.2.3.4.1", **wrong}
+        with pytest.raises(Rejected) as refusal:
+            timestamps.verify(token, anchors=[world.authority], **asked)
+        assert refusal.value.key == "timestamp-invalid"
 
 
 def unpacked(directory: Path, named: Mapping[str, bytes]) -> Path:
