@@ -1,7 +1,7 @@
 """From a site's directory to a running configuration, or to every fault in it. ``govbus check`` and start-up are this one path.
 
 The order: the file, what stands outside it, who the site is, then the parts one by one, then whether they fit together. A fault in
-one part keeps no other part from being checked. Starts nothing and opens no connection.
+one part keeps no other part from being checked. Starts nothing, and opens no connection but to tokens with our keys.
 """
 
 from collections.abc import Mapping

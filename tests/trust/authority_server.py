@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,6 +31,15 @@ def usage(*, authority: bool = False, **said: bool) -> x509.KeyUsage:
 
 def pem(*certificates: x509.Certificate) -> bytes:
     return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
+
+
+def sha1_signed(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """The same, signed with SHA-1: the library that makes our certificates refuses to."""
+    parsed = asn1.Certificate.load(certificate.public_bytes(Encoding.DER))
+    parsed["tbs_certificate"]["signature"] = {"algorithm": "sha1_ecdsa"}
+    parsed["signature_algorithm"] = {"algorithm": "sha1_ecdsa"}
+    parsed["signature_value"] = key.sign(parsed["tbs_certificate"].dump(force=True), ec.ECDSA(hashes.SHA1()))
+    return x509.load_der_x509_certificate(parsed.dump(force=True))
 
 
 @dataclass

@@ -104,26 +104,42 @@ async def test_no_output_of_a_run_shows_a_key_or_a_password(site: Path, start: C
     assert [secret for octets in said for secret in secrets if secret in octets] == []
 
 
-@pytest.mark.parametrize(("life", "code"), [(9 * DAY + timedelta(hours=12), 0), (timedelta(0), 1)])
-async def test_what_ends_soon_is_told_by_check_by_an_alarm_and_by_a_metric(
-    site: Path, start: Callable[..., BusProcess], life: timedelta, code: int
-) -> None:
-    """Nine days before its end, and after it: the same sentence in Vietnamese and English, in check and in the daemon's daily alarm."""
+#: Life left -> what is said of it after the partner's name, in English and in Vietnamese; ``{day}``: the day of its end.
+ENDS = {
+    9 * DAY + timedelta(hours=12): ("expires {day}, in 9 days", "hết hạn ngày {day}, còn 9 ngày"),
+    timedelta(0): ("expired on {day}; replace it", "đã hết hạn ngày {day}; hãy thay"),
+}
+
+
+def _ending(site: Path, life: timedelta) -> tuple[str, str]:
+    """A partner's only pinned certificate ends after ``life``; what is to be said of it."""
     partner = site / "certs" / "trust" / "telecom-authority"
     (partner / "system.crt").unlink()
-    issuer = Issuer("CA")
-    (partner / "sap-het.crt").write_bytes(pem(issuer.leaf("sắp hết", None, start=datetime.now(UTC) - 30 * DAY, life=29 * DAY + life)))
-    day = f"{datetime.now(UTC) + life:%Y-%m-%d}"
-    if code:
-        en, vi = f"'telecom-authority' expired on {day}; replace it", f"'telecom-authority' đã hết hạn ngày {day}; hãy thay"
-    else:
-        en, vi = f"'telecom-authority' expires {day}, in 9 days", f"'telecom-authority' hết hạn ngày {day}, còn 9 ngày"
-    assert f"certificate 'CN=sắp hết,C=VN' of {en} (warning)" in govbus("check", "--site", site).said
-    assert f"chứng thư 'CN=sắp hết,C=VN' của {vi} (warning)" in govbus("check", "--site", site, GOVBUS_LANG="vi").said
+    certificate = Issuer("CA").leaf("sắp hết", None, start=datetime.now(UTC) - 30 * DAY, life=29 * DAY + life)
+    (partner / "sap-het.crt").write_bytes(pem(certificate))
+    en, vi = (said.format(day=f"{certificate.not_valid_after_utc:%Y-%m-%d}") for said in ENDS[life])
+    return (
+        f"certificate 'CN=sắp hết,C=VN' of 'telecom-authority' {en}",
+        f"chứng thư 'CN=sắp hết,C=VN' của 'telecom-authority' {vi}",
+    )
+
+
+@pytest.mark.parametrize("life", ENDS)
+def test_check_tells_of_what_ends_soon_and_of_what_has_ended(site, life):
+    """In the operator's language, as a warning: a partner's certificate must not keep the bus from starting."""
+    en, vi = _ending(site, life)
+    assert f"{en} (warning)" in govbus("check", "--site", site).said
+    assert f"{vi} (warning)" in govbus("check", "--site", site, GOVBUS_LANG="vi").said
+
+
+async def test_what_ends_soon_is_told_by_an_alarm_and_by_a_metric(site: Path, start: Callable[..., BusProcess]) -> None:
+    """The daemon says so once a day, in both languages, and counts the days."""
+    life = next(iter(ENDS))
+    en, vi = _ending(site, life)
     bus = start(site)
     await until(lambda: events(bus, "alarm.certificate-expiring"))
     [alarm] = events(bus, "alarm.certificate-expiring")
-    assert (en in alarm["en"], vi in alarm["vi"], alarm["name"]) == (True, True, "trust/telecom-authority")
+    assert (alarm["en"], alarm["vi"], alarm["name"]) == (en, vi, "trust/telecom-authority")
     [line] = [line for line in page(bus, "/metrics")[1].splitlines() if line.startswith('govbus_certificate_days_left{name="trust/telecom')]
     assert abs(float(line.split()[-1]) - life / DAY) < 0.1
 

@@ -4,11 +4,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from authority_server import DAY, Issuer, pem, usage
+from authority_server import DAY, Issuer, pem, sha1_signed, usage
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID as Eku
 from cryptography.x509.oid import ObjectIdentifier
 
@@ -172,22 +170,11 @@ def test_fault_37_an_authority_with_a_weak_key_vouches_for_nobody(tmp_path):
     assert refusal(keyring(tmp_path, weak.certificate), weak.leaf("x")).key in {"certificate-weak", "algorithm-refused"}
 
 
-#: What OpenSSL signed with SHA-1 when it still would: the library that makes our certificates refuses to.
-def _sha1(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    from asn1crypto import x509 as asn1
-
-    parsed = asn1.Certificate.load(certificate.public_bytes(Encoding.DER))
-    parsed["tbs_certificate"]["signature"] = {"algorithm": "sha1_ecdsa"}
-    parsed["signature_algorithm"] = {"algorithm": "sha1_ecdsa"}
-    parsed["signature_value"] = key.sign(parsed["tbs_certificate"].dump(force=True), ec.ECDSA(hashes.SHA1()))
-    return x509.load_der_x509_certificate(parsed.dump(force=True))
-
-
 def test_fault_37_a_certificate_that_was_signed_with_sha_1_is_refused(tmp_path, root):
     """The signature would hold; its hash is not believed any more, on the leaf as on an intermediate."""
-    old = _sha1(root.leaf("cũ"), root.key)
+    old = sha1_signed(root.leaf("cũ"), root.key)
     middle = Issuer("CA cấp dưới", now, parent=root)
-    middle.certificate = _sha1(middle.certificate, root.key)
+    middle.certificate = sha1_signed(middle.certificate, root.key)
     ring = keyring(tmp_path, root.certificate, middle.certificate)
     assert refusal(ring, old).key == "algorithm-refused"
     assert refusal(ring, middle.leaf("x")).key == "algorithm-refused"
