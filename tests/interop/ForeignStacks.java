@@ -226,8 +226,14 @@ public final class ForeignStacks {
             signature.setDigestAlgo(text(fields.get(3)));
         }
         String soap = document.getDocumentElement().getNamespaceURI();
-        signature.setParts(List.of(
-                new WSEncryptionPart("Body", soap, "Content"), new WSEncryptionPart("Timestamp", WSConstants.WSU_NS, "Element")));
+        List<WSEncryptionPart> parts = new ArrayList<>();
+        parts.add(new WSEncryptionPart("Body", soap, "Content"));
+        parts.add(new WSEncryptionPart("Timestamp", WSConstants.WSU_NS, "Element"));
+        NodeList addressing = document.getElementsByTagNameNS("http://www.w3.org/2005/08/addressing", "*");
+        for (int i = 0; i < addressing.getLength(); i++) {
+            parts.add(new WSEncryptionPart(addressing.item(i).getLocalName(), addressing.item(i).getNamespaceURI(), "Element"));
+        }
+        signature.setParts(parts);
         signature.build(document, holding(fields.get(0), certificate), header);
         return octets(document);
     }
