@@ -33,6 +33,9 @@ from bus.retry import RetryPolicy
 from bus.site import Site
 from bus.xpath import XPath
 
+#: Characters of an order key.
+MOST_KEY = 255
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -104,8 +107,9 @@ class Route:
         return self._routed(self._through(self.steps, message, now))
 
     def order_key(self, message: Message) -> str:
-        """Messages with the same non-empty key leave in order."""
-        return self.order_by.string(views.of(message, self.site)) if self.order_by else ""
+        """Messages with the same non-empty key leave in order. A key is short, for stores keep an index of it: a long one is digested."""
+        key = self.order_by.string(views.of(message, self.site)) if self.order_by else ""
+        return key if len(key) <= MOST_KEY else hashlib.sha256(key.encode()).hexdigest()
 
     def _through(self, steps: Iterable[Step], message: Message, now: datetime) -> Exchange:
         history = (self.note,) if self.block else ()

@@ -119,15 +119,15 @@ def _envelope(tree: etree._Element) -> etree._Element:
         return _only(tree, "edXMLEnvelope", "edXML")
     written = etree.QName(tree)
     if written.localname.lower() in {"edxml", "edxmlenvelope"}:
-        raise _invalid(f"the root element's namespace is '{written.namespace or ''}' instead of '{NAMESPACE}'")
-    raise _invalid(f"the root element is '{written.localname}' instead of 'edXML'")
+        raise invalid(f"the root element's namespace is '{written.namespace or ''}' instead of '{NAMESPACE}'")
+    raise invalid(f"the root element is '{written.localname}' instead of 'edXML'")
 
 
 def _only(parent: etree._Element, name: str, of: str) -> etree._Element:
     """The one child of that name: none is not edXML, and with two, different readers would read different messages."""
     found = list(children(parent, name))
     if len(found) != 1:
-        raise _invalid(f"{of} has {len(found) or 'no'} {name}" + (", it must have exactly one" if found else ""), found)
+        raise invalid(f"{of} has {len(found) or 'no'} {name}" + (", it must have exactly one" if found else ""), found)
     return found[0]
 
 
@@ -136,22 +136,23 @@ def _refuse_two_senders(message_header: etree._Element) -> None:
     senders = list(children(message_header, "From"))
     codes = [code for sender in senders for code in children(sender, "OrganId")]
     if len(senders) > 1 or len(codes) > 1:
-        raise _invalid(f"MessageHeader names {max(len(senders), len(codes))} senders, it must name one", senders)
+        raise invalid(f"MessageHeader names {max(len(senders), len(codes))} senders, it must name one", senders)
 
 
 def _refuse_too_many(elements: Iterator[etree._Element], most: int, name: str) -> None:
     if next(islice(elements, most, None), None) is not None:
-        raise _invalid(f"there are more than {most} {name}")
+        raise invalid(f"there are more than {most} {name}")
 
 
 def _is_status(message_header: etree._Element) -> bool:
     if child(message_header, "To") is not None:
         return False
     if child(message_header, "StatusCode") is None:
-        raise _invalid("MessageHeader has neither To (a document) nor StatusCode (a status)", [message_header])
+        raise invalid("MessageHeader has neither To (a document) nor StatusCode (a status)", [message_header])
     return True
 
 
-def _invalid(detail: str, at: list[etree._Element] | None = None) -> Rejected:
+def invalid(detail: str, at: list[etree._Element] | None = None) -> Rejected:
+    """The refusal, with the line of the last of the elements."""
     line = at[-1].sourceline if at else None
     return Rejected("edxml-invalid", detail=detail, at=f"line {line}" if line else "")

@@ -10,7 +10,12 @@ from collections.abc import Callable, Iterable
 from lxml import etree
 
 from bus import message
-from bus.edxml.frame import child, children, frame, local, text
+from bus.edxml.frame import child, children, frame, invalid, local, text
+
+#: Characters of an identifier: more than any in circulation has, and few enough for the index of any store.
+MOST_IDENTIFIER = 255
+#: Characters of a subject in a listing, which has hundreds; the document keeps its own.
+MOST_SUBJECT = 1_000
 
 Aliases = Callable[[str], Iterable[str]]
 
@@ -34,8 +39,8 @@ def describe(tree: etree._Element) -> dict[str, str]:
 def _document(header: etree._Element) -> dict[str, str]:
     return {
         message.RECEIVERS: " ".join(_receivers(header)),
-        message.DOCUMENT_ID: _line(child(header, "DocumentId")),
-        message.SUBJECT: _line(child(header, "Subject")),
+        message.DOCUMENT_ID: _identifier(child(header, "DocumentId")),
+        message.SUBJECT: _line(child(header, "Subject"))[:MOST_SUBJECT],
     }
 
 
@@ -43,8 +48,8 @@ def _status(header: etree._Element) -> dict[str, str]:
     response = child(header, "ResponseFor")
     return {
         message.RECEIVERS: _code(child(response, "OrganId")),
-        message.DOCUMENT_ID: _line(child(response, "DocumentId")),
-        message.SUBJECT: f"{_line(child(header, 'StatusCode'))} {_line(child(header, 'Description'))}".strip(),
+        message.DOCUMENT_ID: _identifier(child(response, "DocumentId")),
+        message.SUBJECT: f"{_line(child(header, 'StatusCode'))} {_line(child(header, 'Description'))}".strip()[:MOST_SUBJECT],
     }
 
 
@@ -75,7 +80,17 @@ def _line(element: etree._Element | None) -> str:
 
 def _code(element: etree._Element | None) -> str:
     """A code as one word: a blank inside stays visible as ``_``, lest one odd code pass for two good ones in a list."""
-    return "_".join(text(element).split())
+    return "_".join(_bounded(text(element), element).split())
+
+
+def _identifier(element: etree._Element | None) -> str:
+    return _bounded(_line(element), element)
+
+
+def _bounded(value: str, element: etree._Element | None) -> str:
+    if len(value) > MOST_IDENTIFIER:
+        raise invalid(f"an identifier is longer than {MOST_IDENTIFIER} characters", [element] if element is not None else None)
+    return value
 
 
 def view(tree: etree._Element, aliases: Aliases = no_aliases) -> etree._Element:

@@ -7,6 +7,7 @@ from edxml_letters import HEADER, letter
 from lxml import etree
 
 from bus import edxml
+from bus.errors import Rejected
 from bus.organisations import CodeBook
 from sandbox.documents import GOVERNMENT_OFFICE, Kind, document, make, make_status
 
@@ -21,6 +22,23 @@ def test_a_documents_headers() -> None:
         "document-id": "000.00.01.G14,2026/03/15,77/CVT-VP",
         "subject": "V/v số liệu",
     }
+
+
+def test_what_is_listed_and_indexed_is_short() -> None:
+    """A listing has hundreds of subjects, and no index of PostgreSQL takes an identifier of three thousand characters."""
+    long = "x" * 3_000
+    assert edxml.describe(edxml.parse(letter(HEADER.replace("V/v số liệu", long))))["subject"] == long[:1_000]
+    for identifier in ("000.00.01.G14</OrganId>", "000.00.00.G22</OrganId>", "77/CVT-VP</DocumentId>"):
+        with pytest.raises(Rejected, match=r"5\.6\.3 .*an identifier is longer than 255"):
+            edxml.describe(edxml.parse(letter(HEADER.replace(identifier, long + identifier))))
+
+
+@pytest.mark.parametrize(("many", "words"), [("<To><OrganId>G18</OrganId></To>", "500 receivers"), ("", "1000 Attachment")])
+def test_a_crowd_is_refused(many: str, words: str) -> None:
+    """Whoever routes a document asks about each receiver, and whoever reads it pairs each file with each name."""
+    body = letter(HEADER + many * 501) if many else letter(attachments="<Attachment/>" * 1_001)
+    with pytest.raises(Rejected, match=f"more than {words}"):
+        edxml.describe(edxml.parse(body))
 
 
 def test_a_statuss_headers() -> None:

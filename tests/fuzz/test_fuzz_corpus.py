@@ -10,7 +10,7 @@ from fuzz_targets import TARGETS
 
 CORPUS = Path(__file__).parent / "corpus"
 #: Mutations of each target's seeds in one test run, and the seconds that one input may take on a busy machine.
-MUTATIONS, MOST_SECONDS = 600, 2.0
+MUTATIONS, MOST_SECONDS = 300, 2.0
 #: Inputs of these cost tens of milliseconds each: a whole site is checked.
 SLOW = {"routes": 30, "hollow": 100}
 SEED = 20261122

@@ -113,6 +113,16 @@ def test_a_receiver_that_no_branch_takes_fails_the_whole_message(site: Site) -> 
     assert caught.value.values["receiver"] == "000.00.00.G22"
 
 
+def test_a_long_order_key_is_digested(site: Site) -> None:
+    """Every store keeps an index of it, and no index takes whatever a stranger writes; equal ones stay equal."""
+    route = Route("r", "e", site, order_by=XPath("concat(SteeringType, Subject)"), to=(Entry("agency"),))
+    long = document(UNIT, "G18").replace("kiểm tra".encode(), b"x" * 3_000)
+    other = long.replace(b"<SteeringType>1", b"<SteeringType>2")
+    keys = [route.order_key(received(body, "telecom-authority")) for body in (long, long, other)]
+    assert keys[0] == keys[1] != keys[2]
+    assert {len(key) for key in keys} == {64}
+
+
 def test_a_body_that_is_not_edxml_goes_to_the_receivers_its_headers_name(site: Site) -> None:
     """After a transform into an agency's own format, the receivers are those the message came with."""
     route = Route("r", "e", site, to=(Entry("agency"),))
