@@ -68,13 +68,13 @@ class Checkpointing:
                 await self.round()
             except Exception as error:  # noqa: BLE001 - the rounds never end: the next one may find the store, or the key, again
                 trouble(error)
-            await asyncio.sleep(PAUSE_SECONDS)
+            await asyncio.sleep(self._at_most(timedelta(seconds=PAUSE_SECONDS)).total_seconds())
 
     async def round(self) -> None:
         """Write a checkpoint and have it time-stamped, if it is time; then say where we stand."""
         await self._look()
         try:
-            if self._is_time(self._newest.at if self._newest else None, EVERY):
+            if self._is_time(self._newest.at if self._newest else None, self._at_most(EVERY)):
                 await self._write()
             if self.authority is not None and self._to_be_stamped(self.authority):
                 await self._stamp(self.authority)
@@ -128,6 +128,10 @@ class Checkpointing:
         stamped = self._store.newest_checkpoint(stamped=True)
         return self._store.newest_checkpoint(), stamped, None if stamped else self._store.checkpoint(1)
 
+    def _at_most(self, usual: timedelta) -> timedelta:
+        """A pause, shorter where the site wants time-stamps more often than that."""
+        return min(usual, self.authority.every) if self.authority else usual
+
     def _is_time(self, last: datetime | None, every: timedelta) -> bool:
         """Whether ``every`` has passed since ``last``; a clock that went back behind it has passed it."""
         return last is None or not timedelta() <= self._clock() - last < every
@@ -155,7 +159,7 @@ class Checkpointing:
         if self._newest is None or (self._stamped is not None and self._stamped.number == self._newest.number):
             return False
         due = self._is_time(self._stamped.stamped if self._stamped else None, authority.every)
-        return due and self._is_time(self._failed, AGAIN)
+        return due and self._is_time(self._failed, self._at_most(AGAIN))
 
     async def _stamp(self, authority: Authority) -> None:
         newest = self._newest

@@ -81,9 +81,9 @@ class TimestampBlock(Model):
 
     @field_validator("limit")
     @classmethod
-    def _longer(cls, value: timedelta | None, info: ValidationInfo) -> timedelta | None:
-        if value is not None and value <= info.data.get("every", value):
-            raise ValueError("must be longer than 'every', or a bus whose authority works would stop accepting")
+    def _long_enough(cls, value: timedelta | None, info: ValidationInfo) -> timedelta | None:
+        if value is not None and value < 2 * info.data.get("every", timedelta()):
+            raise ValueError("must be twice 'every' at least, or a bus whose authority answers would stop accepting")
         return value
 
 

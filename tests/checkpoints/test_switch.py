@@ -302,6 +302,16 @@ async def test_an_authority_without_a_limit_stops_nothing(make, authority: Times
     assert checkpoints.unwell("en") == {}
 
 
+async def test_a_site_may_have_them_more_often(make, store: Store, clock: HandClock) -> None:
+    """Where time-stamps are wanted every five seconds there are checkpoints as often, and the last one is never older than that."""
+    checkpoints = make(every=timedelta(seconds=5), limit=timedelta(seconds=10))
+    for _ in range(60):
+        await checkpoints.round()
+        clock.advance(seconds=5)
+        checkpoints.admit()
+    assert all(each.token for each in store.checkpoints_since(1))
+
+
 async def test_a_reload_takes_up_another_authority(checkpoints: Checkpointing, evidence: Evidence, clock: HandClock) -> None:
     """The next round asks the one that stands in routes.yaml now, and its limit holds."""
     with TimestampServer(Tsa(clock()), clock) as moved:

@@ -17,11 +17,13 @@ from simulated_store import Database, SimulatedStore
 from virtual_loop import LIFE, Life
 from world import World
 
+from bus import checkpointing, housekeeping, lanes, points
 from bus import engine as machine
-from bus import housekeeping, lanes, points
+from bus.checkpointing import Checkpointing
 from bus.endpoint import Adapter, Bus, Door, Features, Sent
 from bus.engine import Engine
 from bus.errors import Deferred
+from bus.evidence import Evidence
 from bus.message import Message
 from bus.receipt import Receipt
 from bus.retry import RetryPolicy
@@ -58,6 +60,7 @@ class Cluster:
 
     world: World
     seal: Callable[[Receipt], bytes]
+    evidence: Evidence
     blobs: Path
     writing: Callable[[Database, Context], Writer]
     partners: dict[str, Partner] = field(default_factory=dict)
@@ -143,6 +146,7 @@ class Node:
             on_nudge=lambda target: cluster.tell_others(self, target),
             steady=Steady(world.clock, world.loop.time),
             lease=timedelta(seconds=world.knobs.lease),
+            checkpointing=Checkpointing(store, cluster.evidence, small_site.ORGANISATION, world.clock),
         )
         try:
             await engine.start()
@@ -227,6 +231,7 @@ def tuned(knobs: Knobs, world: World) -> Iterator[None]:
     values = (
         (lanes, "POLL_SECONDS", knobs.poll),
         (housekeeping, "PAUSE_SECONDS", knobs.housekeeping),
+        (checkpointing, "PAUSE_SECONDS", knobs.housekeeping),
         (machine, "MAILBOX_LIFE", knobs.mailbox),
     )
     with contextlib.ExitStack() as stack:

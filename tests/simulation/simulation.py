@@ -81,7 +81,7 @@ def run(seed: int, database: Database, plant: str = "", *, told: bool = False) -
             stack.enter_context(as_a_server())
         stack.enter_context(_listening(world, told=told))
         stack.enter_context(tuned(world.knobs, world))
-        cluster = Cluster(world, notary.seal, blobs, writing)
+        cluster = Cluster(world, notary.seal, notary.evidence, blobs, writing)
         people = People(cluster)
         try:
             world.loop.run(_live(world, cluster, people), MOST_STEPS)
