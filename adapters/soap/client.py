@@ -178,12 +178,21 @@ class Client:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=_tls(self._identity) if self._url.startswith("https:") else True)
-            self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=self._timeout,
+                # A reply is what came, and no larger than what came; and a partner is not given a place to keep things with us.
+                auto_decompress=False,
+                headers={"Accept-Encoding": "identity"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
         return self._session
 
     # --- the reply --------------------------------------------------------------------------------------------------
 
     async def _body(self, response: aiohttp.ClientResponse) -> bytes:
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise self._nonsense("a compressed reply, which was not asked for")
         held = io.BytesIO()
         async for chunk in response.content.iter_chunked(1 << 18):
             held.write(chunk)

@@ -129,7 +129,14 @@ class Client:
         if self._session is None:
             connector = aiohttp.TCPConnector(limit=_MOST_CONNECTIONS, ssl=self._tls() if self.account.anchors else True)
             timeout = aiohttp.ClientTimeout(total=self.account.timeout.total_seconds())
-            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                timeout=timeout,
+                # A reply is what came, and no larger than what came; and a hub is not given a place to keep things with us.
+                auto_decompress=False,
+                headers={"Accept-Encoding": "identity"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
         return self._session
 
     def _tls(self) -> ssl.SSLContext:
@@ -145,6 +152,8 @@ class Client:
             raise Deferred("partner-busy", target=self._name, status=status, retry_after=wish)
         if status != HTTPStatus.OK:
             raise Deferred("partner-error", target=self._name, detail=f"HTTP {status}")
+        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
+            raise Deferred("partner-error", target=self._name, detail="a compressed reply, which was not asked for")
 
     async def _bounded(self, response: aiohttp.ClientResponse, most: int) -> bytes:
         held = io.BytesIO()

@@ -115,7 +115,7 @@ def _single(packed: bytes, size: int, *, method: int = 8, name: bytes = b"a.txt"
     return local + entry * count + end
 
 
-def _ten_gigabytes() -> bytes:
+def ten_gigabytes() -> bytes:
     """Raw deflate of 10 GB of zeros: one flushed block of 64 MB again and again."""
     maker = zlib.compressobj(9, zlib.DEFLATED, -15)
     block = maker.compress(bytes(1 << 26)) + maker.flush(zlib.Z_FULL_FLUSH)
@@ -138,8 +138,8 @@ def _symbolic_link() -> bytes:
 _LZMA = struct.pack("<BBHBI", 9, 20, 5, 0x5D, 0xFFFFFFFF) + bytes(100)
 #: Files that pass through, for they may be somebody's honest package: what matters is what opening one of them costs.
 ZIPS: dict[str, Callable[[], bytes]] = {
-    "10 GB of zeros": lambda: _single(_ten_gigabytes(), 10 << 30),
-    "10 GB that say they are one octet": lambda: _single(_ten_gigabytes(), 1),
+    "10 GB of zeros": lambda: _single(ten_gigabytes(), 10 << 30),
+    "10 GB that say they are one octet": lambda: _single(ten_gigabytes(), 1),
     "64 MB of zeros": lambda: _zip(("a.txt", bytes(1 << 26))),
     "one zip in another, twenty deep": lambda: _nested(20),
     "a directory of a million entries": lambda: _single(b"", 0, count=1_000_000),
