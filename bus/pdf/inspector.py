@@ -1,7 +1,7 @@
 """Inspector: our side of the process that reads PDFs (``bus.pdf.__main__``).
 
 The process is started when the first PDF that may be signed comes, costs about 60 MB, and is shared by all that this process inspects:
-one PDF at a time. ``inspect`` waits for it, so it must not be called on an event loop.
+one PDF at a time. ``inspect`` waits for it, so it leaves the event loop first (``bus.offload``); of what is not signed it says so at once.
 
 Bounds, for each PDF: ``Limits.seconds`` of processor time and ``Limits.memory`` octets of address space, both the kernel's; what goes
 beyond them is an Inspection UNREADABLE. If there is no answer at all in PATIENCE (the machine is overloaded, or has no memory), it is
@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 import bus
 from bus.errors import Deferred
+from bus.offload import leave_loop
 from bus.pdf.report import NAMES, Anchors, Inspection, State, find
 from bus.pdf.wire import receive, send
 from bus.trust import Trust, der
@@ -65,6 +66,7 @@ class Inspector:
         state = find(data)
         if state is not State.SIGNED:
             return Inspection(state), 0.0
+        leave_loop()
         if len(data) > MOST_SIZE:
             return Inspection(State.UNREADABLE, f"larger than {MOST_SIZE >> 20} MiB"), 0.0
         request = json.dumps(_request(anchors, at, limits)).encode()

@@ -5,7 +5,7 @@ Nothing here parses a PDF. ``find`` only looks for what a signed one cannot do w
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
@@ -82,7 +82,8 @@ class Inspection:
 
     def as_json(self) -> dict[str, Any]:
         """The same as plain JSON."""
-        return asdict(self)
+        signatures = [{field.name: getattr(one, field.name) for field in fields(one)} for one in self.signatures]
+        return {"state": self.state.value, "detail": self.detail, "signatures": signatures}
 
     @classmethod
     def of_json(cls, data: Mapping[str, Any]) -> "Inspection":

@@ -20,6 +20,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -62,42 +63,34 @@ class Options(Model):
 def build(options: Options, site: Site) -> Step:
     """The step for one place in routes.yaml."""
     anchors = _anchors(site, options.trust) if options.trust else Anchors()
-    return PdfSignatures(options, anchors)
+    return partial(_report, options, anchors)
 
 
-@dataclass(frozen=True, slots=True)
-class PdfSignatures:
-    """The step. ``waits``: it waits for another process, so it must not be run on the event loop."""
+def _report(options: Options, anchors: Anchors, exchange: Exchange) -> Exchange:
+    kind, demand = exchange.message.header(KIND), options.demand
+    if kind == KIND_STATUS or (kind != KIND_DOCUMENT and demand == "none"):
+        return exchange
+    found = tuple(_inspected(options, anchors, exchange.message, exchange.now))
+    if demand != "none" and found:
+        _check(found, demand, of=options.of)
+    note = f"{TAP} {len(found)} files, {sum(one.found.state is State.SIGNED for one in found)} signed"
+    return replace(exchange, taps={**exchange.taps, TAP: [one.as_json() for one in found]}).with_note(note)
 
-    options: Options
-    anchors: Anchors
-    waits: bool = True
 
-    def __call__(self, exchange: Exchange) -> Exchange:
-        """Report, and refuse what does not meet the demand."""
-        kind, demand = exchange.message.header(KIND), self.options.demand
-        if kind == KIND_STATUS or (kind != KIND_DOCUMENT and demand == "none"):
-            return exchange
-        found = tuple(self._inspected(exchange.message, exchange.now))
-        if demand != "none" and found:
-            _check(found, demand, of=self.options.of)
-        note = f"{TAP} {len(found)} files, {sum(one.found.state is State.SIGNED for one in found)} signed"
-        return replace(exchange, taps={**exchange.taps, TAP: [one.as_json() for one in found]}).with_note(note)
-
-    def _inspected(self, message: Message, at: datetime) -> Iterator["Inspected"]:
-        left, octets = self.options.within.total_seconds(), 0
-        for number, file in enumerate(edxml.each_attachment(message.outline, message.hollow)):
-            octets += len(file.data)
-            if number == MOST_FILES or octets > MOST_OCTETS or left <= 0:
-                # Nothing further is unpacked. What nobody has looked at is not signed for all we know.
-                yield Inspected.of(file, Inspection(State.UNREADABLE, "not inspected, nor is what follows: too much for one message"))
-                return
-            if file.error:
-                yield Inspected.of(file, Inspection(State.UNREADABLE, file.error))
-                continue
-            found, spent = inspector().inspect(file.data, self.anchors, at, Limits(math.ceil(left)))
-            left -= spent
-            yield Inspected.of(file, found)
+def _inspected(options: Options, anchors: Anchors, message: Message, at: datetime) -> Iterator["Inspected"]:
+    left, octets = options.within.total_seconds(), 0
+    for number, file in enumerate(edxml.each_attachment(message.outline, message.hollow)):
+        octets += len(file.data)
+        if number == MOST_FILES or octets > MOST_OCTETS or left <= 0:
+            # Nothing further is unpacked. What nobody has looked at is not signed for all we know.
+            yield Inspected.of(file, Inspection(State.UNREADABLE, "not inspected, nor is what follows: too much for one message"))
+            return
+        if file.error:
+            yield Inspected.of(file, Inspection(State.UNREADABLE, file.error))
+            continue
+        found, spent = inspector().inspect(file.data, anchors, at, Limits(math.ceil(left)))
+        left -= spent
+        yield Inspected.of(file, found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,12 @@ from typing import Any
 from bus import config
 from bus.config import marks
 
-STEPS = {"authorize", "enrich", "sign", "trace", "transform", "validate", "verify", "wiretap"}
+STEPS = {"authorize", "enrich", "pdf-signatures", "sign", "trace", "transform", "validate", "verify", "wiretap"}
 
 
 def test_a_step_is_its_file() -> None:
-    """Every module under bus/steps is a step, and nothing else is."""
-    files = {path.stem for path in Path(config.__file__).parent.parent.joinpath("steps").glob("[a-z]*.py")}
+    """Every module under bus/steps is a step, with hyphens for its underscores, and nothing else is."""
+    files = {path.stem.replace("_", "-") for path in Path(config.__file__).parent.parent.joinpath("steps").glob("[a-z]*.py")}
     assert set(config.steps()) == STEPS == files
 
 

@@ -196,3 +196,21 @@ def _show(site: Path, language: str, *more: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60, check=False)
     assert done.returncode == 0, done.stderr + done.stdout
     return done.stdout
+
+
+async def test_the_event_loop_goes_on_while_a_pdf_is_read(make_rig: MakeRig, officials: People) -> None:
+    """A PDF that takes a second to give up on holds up its own message and nothing else; one without signatures is not read at all."""
+    rig = await make_rig(routes("{within: 1s}"))
+    body = letter(("chậm.pdf", b"%PDF-1.7 /ByteRange\n" + b"1 0 obj\n[" + b"4 0 R " * 100_000 + b"]\nendobj\n%%EOF"))
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    ticking = asyncio.create_task(tick())
+    assert await handed_in(rig, body) == ""
+    ticking.cancel()
+    assert ticks > 50
