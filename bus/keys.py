@@ -24,7 +24,7 @@ from bus.errors import ConfigurationError, Fault, Rejected, suggestion
 from bus.pkcs11 import TokenKey
 from bus.revocation import Statuses
 from bus.signer import Signer
-from bus.trust import Demands, Purpose, Trust, check_dates, der, name_text, same_name, subject
+from bus.trust import Demands, Purpose, Trust, check_dates, der, name_text, policies_of, same_name, subject
 
 #: Identified certificates remembered; one a partner's system is usual, so this is far above any real site.
 _REMEMBERED = 4096
@@ -35,7 +35,8 @@ class KeyEntry:
     """One line of ``govbus keys``.
 
     ``kind``: own, retired, anchor, intermediate or pinned; crl for a list in the directory, crl-answer and ocsp-answer for what was asked.
-    ``not_after`` of the last three is when they run out.
+    ``not_after`` of the last three is when they run out. ``detail``: the token a key lies in; the policies a certificate is issued under,
+    and how its status is known.
     """
 
     name: str
@@ -45,6 +46,7 @@ class KeyEntry:
     not_after: datetime
     fingerprint: str
     partner: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ class Keyring:
 
     def entries(self) -> tuple[KeyEntry, ...]:
         """Every certificate, revocation list and answer, for ``govbus keys``."""
-        ours = [_entry(name, "own", signer.certificate) for name, signer in self.signers.items()]
+        places = {token.name: f"PKCS#11 token {token.uri.token!r}" for token in self.tokens}
+        ours = [_entry(name, "own", signer.certificate, detail=places.get(name, "")) for name, signer in self.signers.items()]
         ours += [_entry("own", "retired", certificate) for certificate in self.retired]
         return (*ours, *(entry for trust in self.trusts.values() for entry in _trust_entries(trust, self.statuses)))
 
@@ -212,15 +215,17 @@ def _ski(certificate: x509.Certificate) -> bytes:
         return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
 
 
-def _entry(name: str, kind: str, certificate: x509.Certificate, partner: str = "") -> KeyEntry:
+def _entry(name: str, kind: str, certificate: x509.Certificate, partner: str = "", detail: str = "") -> KeyEntry:
     start, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    return KeyEntry(name, kind, subject(certificate), start, end, certificate.fingerprint(hashes.SHA256()).hex(), partner)
+    return KeyEntry(name, kind, subject(certificate), start, end, certificate.fingerprint(hashes.SHA256()).hex(), partner, detail)
 
 
 def _trust_entries(trust: Trust, statuses: Statuses) -> Iterator[KeyEntry]:
     name = f"trust/{trust.partner}"
     for kind, certificates in (("anchor", trust.anchors), ("intermediate", trust.intermediates), ("pinned", trust.pinned)):
-        yield from (_entry(name, kind, certificate, trust.partner) for certificate in certificates)
+        for certificate in certificates:
+            policies = "".join(f", policy {policy}" for policy in policies_of(certificate))
+            yield _entry(name, kind, certificate, trust.partner, f"revocation: {trust.demands.revocation.check}{policies}")
     for crl in trust.crls:
         end = crl.next_update_utc or crl.last_update_utc
         fingerprint = crl.fingerprint(hashes.SHA256()).hex()

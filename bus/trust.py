@@ -136,7 +136,7 @@ class Trust:
 
     def _pinned_path(self, certificate: x509.Certificate) -> list[x509.Certificate]:
         """The certificate under its issuer, where that lies in the directory: without it nobody can be asked about the status."""
-        if self.demands.policies and not self.demands.policies.intersection(_policies(certificate)):
+        if self.demands.policies and not self.demands.policies.intersection(policies_of(certificate)):
             raise _refused_path(certificate, "it has none of the certificate policies that are demanded")
         issuer = next((one for one in self.authorities if one != certificate and _issued(one, certificate)), None)
         if issuer is None and self.demands.revocation.check.kinds and certificate not in self.anchors:
@@ -214,6 +214,15 @@ def divided(authorities: Sequence[x509.Certificate]) -> tuple[tuple[x509.Certifi
     return tuple(one for one in authorities if one not in beneath), beneath
 
 
+def policies_of(certificate: x509.Certificate) -> list[str]:
+    """The certificate policies that it is issued under (dotted OIDs)."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.CertificatePolicies).value
+    except x509.ExtensionNotFound:
+        return []
+    return [policy.policy_identifier.dotted_string for policy in found]
+
+
 def der(certificate: x509.Certificate) -> bytes:
     """The certificate's DER octets."""
     return certificate.public_bytes(Encoding.DER)
@@ -289,14 +298,6 @@ def _check_usage(certificate: x509.Certificate, purpose: Purpose, demands: Deman
             fits = bool(purposes - _NOT_FOR_DOCUMENTS) or demands.tls_signs
         if not fits:
             raise Rejected("certificate-purpose", subject=subject(certificate), purpose=Phrase(_PURPOSES[purpose], {}))
-
-
-def _policies(certificate: x509.Certificate) -> list[str]:
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.CertificatePolicies).value
-    except x509.ExtensionNotFound:
-        return []
-    return [policy.policy_identifier.dotted_string for policy in found]
 
 
 def _issued(authority: x509.Certificate, certificate: x509.Certificate) -> bool:

@@ -83,6 +83,7 @@ def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:
             "subject": entry.subject,
             "not_after": entry.not_after.isoformat(),
             "days": (entry.not_after - now).days,
+            "detail": entry.detail,
             "fingerprint": entry.fingerprint,
         }
         for entry in keyring.entries()
@@ -90,7 +91,7 @@ def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:
     if json:
         emit(rows)
     else:
-        table(["name", "kind", "partner", "subject", "not_after", "days"], [list(row.values())[:6] for row in rows])
+        table(["name", "kind", "partner", "subject", "not_after", "days", "detail"], [list(row.values())[:7] for row in rows])
 
 
 def steps(json: JsonOption = False) -> None:

@@ -211,6 +211,7 @@ def test_keys_lists_what_was_answered(site, authority):
     done = govbus("keys", "--site", site, "--json")
     rows = {row["kind"]: row for row in json.loads(done.said.splitlines()[-1]) if row["partner"] == "telecom-authority"}
     assert rows.keys() == {"anchor", "crl-answer", "ocsp-answer"}
+    assert rows["anchor"]["detail"] == "revocation: directory"
     assert f"{leaf.serial_number:x}" in rows["ocsp-answer"]["subject"]
     ends = datetime.fromisoformat(rows["ocsp-answer"]["not_after"]) - datetime.now(UTC)
     assert timedelta(minutes=58) < ends <= timedelta(hours=1)

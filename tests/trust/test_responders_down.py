@@ -99,8 +99,10 @@ async def test_fault_38_by_policy_messages_are_accepted_within_the_grace_and_eac
         authority.issuer.revoke(authority.known[0])
         authority.open()
         await until(lambda: "warnings" not in json.loads(page(bus, "/readyz")[1]))
-        with pytest.raises(Rejected, match=r"is revoked|5\.7\.5"):
+        with pytest.raises(Rejected, match=r"5\.7\.5") as refused:
             await sender.send(letter(0), "m0")
+        assert refused.value.reason("en").endswith("5.7.5 The certificate 'CN=hệ thống của đơn vị,C=VN' is revoked.")
+        assert refused.value.reason("vi").endswith("5.7.5 Chứng thư 'CN=hệ thống của đơn vị,C=VN' đã bị thu hồi.")
     assert bus.stop() == 0
     assert audited(site)["accepted"] == number
 

@@ -123,9 +123,11 @@ async def test_fault_37_a_partners_certificate_is_rotated_with_overlap(
         (trust / name).unlink()
     assert (await reloaded(bus)).faults == ()
     async with unit(bus, keys=old) as late, unit(bus, keys=new) as present:
-        with pytest.raises(Rejected, match=r"5\.7\.8"):
+        with pytest.raises(Rejected, match=r"5\.7\.8") as refused:
             await late.send(letter(0), "late")
         assert (await present.send(letter(1), "present")).status == "ACCEPTED"
+    assert "belongs to no trusted partner." in refused.value.reason("en")
+    assert "không thuộc đối tác nào được tin cậy." in refused.value.reason("vi")
     assert bus.stop() == 0
     assert audited(site)["accepted"] == before.accepted + after.accepted + 1
 

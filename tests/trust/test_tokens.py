@@ -214,6 +214,8 @@ def test_fault_40_a_token_that_is_gone_at_start_is_named_by_check_and_by_run(sit
             assert PIN not in done.said
     moved.back()
     assert govbus("check", "--site", site, **environment).code == 0
+    rows = json.loads(govbus("keys", "--site", site, "--json", **environment).said.splitlines()[-1])
+    assert {row["name"]: row["detail"] for row in rows if row["kind"] == "own"} == {"own/bus": "PKCS#11 token 'govbus'", "own/tls": ""}
 
 
 async def test_fault_40_a_token_that_goes_in_mid_run_stops_nothing_but_signing_and_comes_back_by_itself(
