@@ -18,7 +18,7 @@ from xml.sax.saxutils import escape
 from cryptography import x509
 
 from bus.signature.profile import BASE64_BINARY, WSSE, WSU, X509_TOKEN
-from bus.signature.times import written
+from bus.signature.times import in_milliseconds
 from bus.signature.writing import encoded, reference, signature
 from bus.signer import Signer
 
@@ -77,7 +77,7 @@ def write(
     lifetime: timedelta = LIFETIME,
 ) -> str:
     """The header. ``references``: what ``signer`` covers beside the Timestamp and the ``login``; without one nothing is signed."""
-    timestamp = _TIMESTAMP.format(id=identifier, created=written(now), expires=written(now + lifetime))
+    timestamp = _TIMESTAMP.format(id=identifier, created=in_milliseconds(now), expires=in_milliseconds(now + lifetime))
     token = signed = ""
     if signer:
         own = [(f"TS-{identifier}", timestamp), *([(login.id, login.text)] if login else ())]

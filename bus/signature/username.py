@@ -26,7 +26,7 @@ from lxml import etree
 from bus.errors import Deferred, Rejected
 from bus.signature.profile import BASE64_BINARY, USERNAME_TOKEN, WSSE, WSU
 from bus.signature.security_header import Login
-from bus.signature.times import instant, written
+from bus.signature.times import in_milliseconds, instant
 from bus.signature.wss import DEFAULT, Parts, Policy, check_fresh
 
 _TOKEN = (
@@ -75,7 +75,7 @@ class Account:
 
 def write(account: Account, nonce: bytes, now: datetime) -> Callable[[str], Login]:
     """What writes the token, once it is told what makes its Id its own. ``nonce``: at least 16 random octets, never used before."""
-    token = _Token(account.user, account.password, account.digested, nonce, written(now))
+    token = _Token(account.user, account.password, account.digested, nonce, in_milliseconds(now))
     password, kind = (_digest(token, account.password), "Digest") if account.digested else (account.password, "Text")
 
     def login(identifier: str) -> Login:
