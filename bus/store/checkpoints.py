@@ -29,15 +29,22 @@ _HASH = 32
 #: The event of the journal row that vouches for a time-stamp.
 STAMPED = "time-stamped"
 
-_stamped = timestamps.c.at.label("stamped")
-_KEPT = sa.select(checkpoints, timestamps.c.token, _stamped).join_from(checkpoints, timestamps, isouter=True)
+#: The first checkpoint's number: said in a question it has the databases go along the index from its end.
+_FIRST = 1
+_own = timestamps.c.number == checkpoints.c.number
+_KEPT = sa.select(
+    checkpoints,
+    sa.select(timestamps.c.token).where(_own).scalar_subquery().label("token"),
+    sa.select(timestamps.c.at).where(_own).scalar_subquery().label("stamped"),
+)
 #: Checkpoint ``number``.
 ONE = _KEPT.where(checkpoints.c.number == sa.bindparam("number"))
 #: The newest checkpoint.
-NEWEST = _KEPT.order_by(checkpoints.c.number.desc()).limit(1)
+NEWEST = _KEPT.where(checkpoints.c.number >= _FIRST).order_by(checkpoints.c.number.desc()).limit(1)
 #: The newest checkpoint that has a time-stamp.
-NEWEST_STAMPED = (
-    sa.select(checkpoints, timestamps.c.token, _stamped).join_from(timestamps, checkpoints).order_by(timestamps.c.number.desc()).limit(1)
+NEWEST_STAMPED = _KEPT.where(
+    checkpoints.c.number
+    == sa.select(timestamps.c.number).where(timestamps.c.number >= _FIRST).order_by(timestamps.c.number.desc()).limit(1).scalar_subquery()
 )
 #: ``most`` checkpoints from ``number`` on.
 SINCE = _KEPT.where(checkpoints.c.number >= sa.bindparam("number")).order_by(checkpoints.c.number).limit(sa.bindparam("most"))

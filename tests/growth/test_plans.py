@@ -68,11 +68,25 @@ async def live(store: Store) -> None:
     await store.cancel([fourth.delivery.message_id], "operator", "why")
     await store.resend([third.delivery.id], "operator", "why")
     await mailbox(store)
+    await checkpoint(store)
     await store.release(expired_at=None)
     await store.release(expired_at=backlog.now() + timedelta(hours=1))
     await store.expire("agency", backlog.now() + timedelta(days=2), backlog.now(), REASONS)
     await store.unconfirmed(Term(backlog.ROUTE, "desk", backlog.now()), backlog.now())
     assert dead.receipt.status == Status.REJECTED
+
+
+async def checkpoint(store: Store) -> None:
+    """What is done with the journal every minute."""
+    grown = store.growth()
+    assert await store.keep_checkpoint(grown, backlog.now(), b"<Checkpoint/>")
+    assert await store.keep_timestamp(grown.number, backlog.now(), b"token")
+    store.growth()
+    store.checkpoint(grown.number)
+    store.checkpoints_since(grown.number)
+    store.newest_checkpoint()
+    store.newest_checkpoint(stamped=True)
+    assert store.proof(grown.spans[0].chain, grown.spans[0].last) is not None
 
 
 async def mailbox(store: Store) -> None:
