@@ -54,7 +54,7 @@ _END = b"</xades:QualifyingProperties>"
 _HARMLESS = frozenset({"SignatureProductionPlace", "SignatureProductionPlaceV2", "SignerRole", "SignerRoleV2"})
 _SIGNING_CERTIFICATES = frozenset({"SigningCertificateV2", "SigningCertificate"})
 #: Of the data: its formats, and why it was signed.
-_ABOUT_DATA = frozenset({"DataObjectFormat", "CommitmentTypeIndication"})
+_ABOUT_DATA = frozenset({f"{{{XADES}}}DataObjectFormat", f"{{{XADES}}}CommitmentTypeIndication"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,9 @@ class Properties:
         about_data = self.signed[1]
         if len(self.signed) > 2 or about_data.tag != _xades("SignedDataObjectProperties"):  # noqa: PLR2004 - of the signature, of the data
             raise invalid("SignedProperties hold something else than SignedDataObjectProperties after the signature's own")
-        if unknown := {etree.QName(child).localname for child in about_data} - _ABOUT_DATA:
-            raise invalid(f"the signed property {min(unknown)} is not known here")
+        for child in about_data:
+            if child.tag not in _ABOUT_DATA:
+                raise invalid(f"the signed property {etree.QName(child).localname} is not known here")
         formats = about_data.findall(_xades("DataObjectFormat"))
         found = {one.get("ObjectReference", "")[1:]: one.findtext(_xades("MimeType"), "") for one in formats}
         if len(found) != len(formats):
@@ -113,8 +114,9 @@ class Properties:
 
     def time_stamps(self, value: etree._Element) -> tuple[TimeStamp, ...]:
         """The time-stamps over ``value``, the SignatureValue, as this profile writes them: over its exclusive C14N, one token each."""
-        path = f"{_xades('UnsignedSignatureProperties')}/{_xades('SignatureTimeStamp')}"
-        stamps = [list(one) for one in (self.unsigned.findall(path) if self.unsigned is not None else ())]
+        if self.unsigned is None:
+            return ()
+        stamps = [list(one) for one in self.unsigned.findall(f"{_xades('UnsignedSignatureProperties')}/{_xades('SignatureTimeStamp')}")]
         tokens = [parts[1] for parts in stamps if [part.tag for part in parts] == _STAMP and parts[0].get("Algorithm") == EXC_C14N]
         return tuple(TimeStamp(decoded(token), canonicalize(value)) for token in tokens)
 
