@@ -87,8 +87,11 @@ class Bus(Protocol):
     async def fetch(self, partner: str, message_id: str) -> Fetched:
         """One message of the partner's mailbox; the first fetch writes a FETCHED receipt. Unknown or another's: Rejected 5.2.1."""
 
-    async def confirm(self, partner: str, message_id: str, done: bool, reason: str = "") -> Answer:
-        """End a mailbox delivery: CONFIRMED, or REJECTED with the partner's reason. Repeating it gives the first answer."""
+    async def confirm(self, partner: str, message_id: str, done: bool, reason: str = "", request: SignedRequest | None = None) -> Answer:
+        """End a mailbox delivery: CONFIRMED, or REJECTED with the partner's reason. Repeating it gives the first answer.
+
+        ``request``: what it was said in, where the partner signed that; it is kept with the receipt.
+        """
 
     async def receipts(self, partner: str, message_id: str) -> Sequence[bytes]:
         """Signed receipts (XML) of a message this partner sent, or those that name it as receiver; oldest first."""

@@ -185,9 +185,9 @@ class Engine:
         _log.info(log.FETCHED, message=message_id, partner=partner, size=len(fetched.body))
         return fetched
 
-    async def confirm(self, partner: str, message_id: str, done: bool, reason: str = "") -> Answer:
+    async def confirm(self, partner: str, message_id: str, done: bool, reason: str = "", request: SignedRequest | None = None) -> Answer:
         """The partner's own word on a fetched message ends its delivery."""
-        answer = await self._store.confirm(partner, message_id, done, reason)
+        answer = await self._store.confirm(partner, message_id, done, reason, request)
         _log.info(log.CONFIRMED, message=message_id, partner=partner, code=answer.receipt.code, done=done)
         return answer
 

@@ -161,7 +161,9 @@ class Door:
         if status not in {"done", "fail"}:
             raise payloads.misfit(f"'{status}' is neither done nor fail", call.parameters.at("Status"))
         reason = call.parameters.text("Reason")[:_LONGEST_REASON]
-        answer = await self.bus.confirm(call.partner, message_id, status == "done", reason)
+        # Its Content-Type is not kept with it: a package could not be read again.
+        signed = call.signed if call.signed and not call.signed.content_type.lower().startswith("multipart/") else None
+        answer = await self.bus.confirm(call.partner, message_id, status == "done", reason, signed)
         return Reply(payloads.receipts_reply("ConfirmReceived", [answer.xml]))
 
     async def _receipts(self, call: Call) -> Reply:

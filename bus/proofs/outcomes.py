@@ -12,16 +12,18 @@ from typing import Any
 
 from lxml import etree
 
-from bus import evidence, xmlio
+from bus import evidence, soap, xmlio
 from bus.errors import Quoted, Rejected
 from bus.message import Message
 from bus.octets import SMALL, Body, digest, whole
 from bus.proofs.case import Case, JournalRow, invalid, within
 from bus.proofs.lines import Line, established, unproved
 from bus.proofs.manifest import CHAIN, SITE, TSA
+from bus.proofs.sender import EXCHANGE, proved
 from bus.receipt import Receipt, Status
 from bus.signature import xades
 from bus.signature.policy import LEGACY, MODERN, SignaturePolicy, ours
+from bus.soap import SOAP_11, SOAP_12, Envelope
 
 _RECEIPT = f"{{{evidence.NAMESPACE}}}Receipt"
 _ANY = SignaturePolicy(MODERN, LEGACY)
@@ -93,6 +95,35 @@ def _delivery(case: Case, row: Mapping[str, Any]) -> Iterator[Line]:
     for act in acts:
         if act.values["event"] == Status.DELIVERED.lower():
             yield from _sent(case, row, act, body)
+        if act.values["event"] == Status.CONFIRMED.lower():
+            yield from _confirmed(case, row, act)
+
+
+def _confirmed(case: Case, row: Mapping[str, Any], act: JournalRow) -> Iterator[Line]:
+    """The receiver's own word that it has the document, where it signed it."""
+    owner, request = row["owner"], case.body(act.detail.get("reply", ""))
+    if request is None:
+        yield unproved("verify-confirmation-alone", target=owner)
+        return
+    part = case.digests[act.detail["reply"]]
+    try:
+        envelope = _envelope(whole(request))
+        verified, by = proved(case, envelope, owner, act.at)
+    except Rejected as error:
+        raise within(part, error) from error
+    said = tuple(envelope.payload.findtext(f"{EXCHANGE}{name}") for name in ("MessageId", "Status"))
+    if envelope.payload.tag != f"{EXCHANGE}ConfirmReceived" or said != (row["public_id"], "done"):
+        raise invalid(part, "it confirms something else")
+    values = {"target": owner, "subject": by.subject, "fingerprint": by.fingerprint}
+    yield established("verify-confirmation", at=verified.signed_at.isoformat() if verified.signed_at else "-", **values)
+    if by.unknown:
+        yield unproved("verify-untrusted", sender=owner, subject=by.subject, fingerprint=by.fingerprint)
+
+
+def _envelope(octets: bytes) -> Envelope:
+    """A request whose Content-Type was not kept: plain SOAP of either version."""
+    version = SOAP_12 if SOAP_12.namespace.encode() in octets else SOAP_11
+    return soap.read(octets, version.media_type)
 
 
 def _sent(case: Case, row: Mapping[str, Any], act: JournalRow, body: Body | None) -> Iterator[Line]:

@@ -19,14 +19,15 @@ from bus.errors import Rejected
 from bus.hollow import Hollow
 from bus.message import CREDENTIAL
 from bus.octets import Body, collected, decoded, digest, whole
-from bus.proofs.authorities import Known
+from bus.proofs.authorities import Known, Signatory
 from bus.proofs.case import Case, invalid, within
 from bus.proofs.lines import Line, established, unproved
 from bus.signature import wss
 from bus.signature.policy import LEGACY, MODERN, SignaturePolicy
+from bus.signature.profile import Verified
 from bus.soap import Envelope
 
-_EXCHANGE = "{urn:govbus:exchange:v1}"
+EXCHANGE = "{urn:govbus:exchange:v1}"
 #: What counted for the partner then is not known here. What is legacy is said.
 _ANY = SignaturePolicy(MODERN, LEGACY)
 #: The Timestamp was checked at the door; a signature over the Body is what proves the sender.
@@ -49,20 +50,9 @@ def signed(case: Case) -> Iterator[Line]:
     part = case.digests[message["request"]]
     try:
         envelope = soap.read(whole(request), message["request_type"])
-        named = Known(case.authorities.named_anchors(sender) + case.authorities.given_anchors())
-        verified = wss.verify(
-            envelope.root,
-            _COVERS,
-            lambda *_: sender,
-            accepted,
-            known=named,
-            hollow=envelope.hollow,
-            policies=lambda _: _ANY,
-            attachments=envelope.detached,
-        )
+        verified, by = proved(case, envelope, sender, accepted)
         envelope.attach()
         carried = _carried(envelope)
-        by = case.authorities.vouch(sender, verified.certificate, accepted)
     except Rejected as error:
         raise within(part, error) from error
     if carried != message["digest"]:
@@ -76,12 +66,27 @@ def signed(case: Case) -> Iterator[Line]:
         yield unproved("verify-legacy", algorithm=verified.legacy, **values)
 
 
+def proved(case: Case, envelope: Envelope, of: str, at: datetime) -> tuple[Verified[str], Signatory]:
+    """What the signature of an envelope of this party proved as of ``at``, and whose certificate it was."""
+    verified = wss.verify(
+        envelope.root,
+        _COVERS,
+        lambda *_: of,
+        at,
+        known=Known(case.authorities.named_anchors(of) + case.authorities.given_anchors()),
+        hollow=envelope.hollow,
+        policies=lambda _: _ANY,
+        attachments=envelope.detached,
+    )
+    return verified, case.authorities.vouch(of, verified.certificate, at)
+
+
 def _carried(envelope: Envelope) -> str:
     """SHA-256 of the document in a SendDocument request: base64 content, or the canonical form of an element."""
     payload = envelope.payload
-    found = {name: payload.find(f"{_EXCHANGE}{name}") for name in ("Content", "Document")}
+    found = {name: payload.find(f"{EXCHANGE}{name}") for name in ("Content", "Document")}
     content, document = found["Content"], found["Document"]
-    if payload.tag == f"{_EXCHANGE}SendDocument":
+    if payload.tag == f"{EXCHANGE}SendDocument":
         if content is not None and document is None:
             return digest(_decoded(content, envelope.hollow)).hex()
         if document is not None and content is None and len(document) == 1:

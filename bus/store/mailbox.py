@@ -48,8 +48,11 @@ def _note_fetch(tx: Transaction, row: Row) -> None:
     issuing.issue(tx, debts.subject_of(tx, row.message_id), issuing.statement(Status.FETCHED, "receipt-fetched", row), {})
 
 
-def confirm(tx: Transaction, partner: str, public_id: str, done: bool, reason: str) -> Answer:
-    """End a mailbox delivery on its owner's word. Repeating it, even with the contrary, gives the first answer."""
+def confirm(tx: Transaction, partner: str, public_id: str, done: bool, reason: str, said: bytes = b"") -> Answer:
+    """End a mailbox delivery on its owner's word, which is kept where it is signed (``said``).
+
+    Repeating it, even with the contrary, gives the first answer.
+    """
     row = _find(tx, partner, public_id)
     if row.state != State.WAITING:
         return _first_answer(tx, row)
@@ -61,10 +64,10 @@ def confirm(tx: Transaction, partner: str, public_id: str, done: bool, reason: s
         tx.append("confirmed" if done else "rejected", row.message_id, row.id, {**changed, "reason": reason})
         return _first_answer(tx, row)
     if done:
-        said = issuing.statement(Status.CONFIRMED, "receipt-confirmed", row)
+        statement = issuing.statement(Status.CONFIRMED, "receipt-confirmed", row)
     else:
-        said = issuing.statement(Status.REJECTED, "receipt-declined", row, reason=reason)
-    return issuing.issue(tx, debts.subject_of(tx, row.message_id), said, changed)
+        statement = issuing.statement(Status.REJECTED, "receipt-declined", row, reason=reason)
+    return issuing.issue(tx, debts.subject_of(tx, row.message_id), statement, changed, said)
 
 
 def _declined(row: Row, reason: str) -> dict[str, Any]:

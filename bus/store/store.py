@@ -223,9 +223,13 @@ class Store:
         body = bytes(in_row) if row.receipt_id and in_row is not None else await self._body(in_row, row.digest, row.size)
         return Fetched(message_id=message_id, kind=row.kind, body=body, digest=row.digest)
 
-    async def confirm(self, partner: str, message_id: str, done: bool, reason: str = "") -> Answer:
-        """End a mailbox delivery: CONFIRMED, or REJECTED with the partner's reason; again, the first answer. Raises Rejected 5.2.1."""
-        return await self._write(partial(mailbox.confirm, partner=partner, public_id=message_id, done=done, reason=reason))
+    async def confirm(self, partner: str, message_id: str, done: bool, reason: str = "", request: SignedRequest | None = None) -> Answer:
+        """End a mailbox delivery: CONFIRMED, or REJECTED with the partner's reason; again, the first answer. Raises Rejected 5.2.1.
+
+        ``request``: what the partner signed it in. One that has been blown up to more than it takes is not kept.
+        """
+        said = whole(request.body) if request is not None and len(request.body) <= IN_ROW else b""
+        return await self._write(partial(mailbox.confirm, partner=partner, public_id=message_id, done=done, reason=reason, said=said))
 
     async def receipts(self, partner: str, message_id: str) -> Sequence[bytes]:
         """Signed receipts of a message this partner sent, or has in its mailbox; oldest first."""

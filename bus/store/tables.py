@@ -151,7 +151,7 @@ FIXED = (
     "created",
 )
 
-#: One row a signed receipt. ``reply`` is the digest of the partner's reply, kept as the proof of delivery.
+#: One row a signed receipt. ``reply`` is the digest of the partner's reply, or of its signed request, kept as the proof of what it says.
 receipts = sa.Table(
     "receipts",
     metadata,

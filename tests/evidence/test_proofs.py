@@ -30,6 +30,7 @@ WHOLE = [
     "verify-request-carried",
     *["verify-receipt"] * 3,
     "verify-delivery",
+    "verify-confirmation",
     "verify-rows-proved",
     "verify-timestamp",
     *["verify-used"] * 3,
@@ -58,14 +59,14 @@ def test_without_trust_it_says_whose_fingerprints_to_compare(container: bytes, t
     report = verify(container)
     named = [line for line in report.lines if line.key == "verify-named"]
     assert (keys(report), report.ok) == (WHOLE, True)
-    assert [line.values["who"] for line in named] == ["000.00.00.G14", "unit", "TSA"]
+    assert [line.values["who"] for line in named] == ["000.00.00.G14", "unit", "other", "TSA"]
     fingerprint = sha256(told.rig.unit.certificate_der).hexdigest()
     assert f"unit is only named: compare SHA-256 {fingerprint}" in named[1].say("en")
     assert f"unit chỉ được nêu tên: hãy so SHA-256 {fingerprint}" in named[1].say("vi")
 
 
 @pytest.mark.parametrize(
-    ("gone", "said"), [("unit", "verify-untrusted"), ("tsa", "verify-timestamp-untrusted"), ("other", ""), ("ministry", "broken")]
+    ("gone", "said"), [("unit", "verify-untrusted"), ("tsa", "verify-timestamp-untrusted"), ("other", "verify-untrusted"), ("ministry", "broken")]
 )
 def test_a_party_that_the_verifier_does_not_know_is_said(container: bytes, trust: Path, gone: str, said: str) -> None:
     """A sender or an authority that is not trusted leaves its part open; without the site itself there is no evidence."""
@@ -127,6 +128,7 @@ INSIDER: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "the content": (_replace("message/content.xml", b"Nguy", b"nguy"), ""),
     "the request": (_replace("message/request.xml", b"<x:MessageId>tin-1", b"<x:MessageId>tin-2"), ""),
     "a receipt": (_replace("-CONFIRMED.xml", b"CONFIRMED", b"DELIVERED"), "journal/0005-confirmed.json"),
+    "the receiver's word": (_replace("-CONFIRMED-reply.bin", b">done<", b">fail<"), ""),
     "a receipt left out": (_remove("-FETCHED.xml"), "journal/0004-fetched.json"),
     "a delivery left out": (_remove("deliveries/03.json"), "delivery"),
     "a delivery's receiver": (_replace("deliveries/03.json", b'"owner":"other"', b'"owner":"unit"'), "delivery"),
@@ -167,7 +169,7 @@ def test_what_the_site_itself_signs_must_still_agree(told: Told, message: str, w
         assert any(part in each or (part == "delivery" and "-" in each) for each in named), named
     else:
         # Octets that nothing names any more: what was to be proved by them is not.
-        assert {"verify-content", "verify-request"} - set(keys(report))
+        assert {"verify-content", "verify-request", "verify-confirmation"} - set(keys(report))
 
 
 def test_rows_in_no_checkpoint_and_checkpoints_without_time_stamp_are_left_open(told: Told, message: str) -> None:
