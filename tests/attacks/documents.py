@@ -19,6 +19,8 @@ from bus.signature.profile import XADES
 
 #: The element that a signature by Id covers in these documents.
 PLACE = "edXMLEnvelope"
+#: Forgeries of each profile, at least.
+LEAST = {"xades": 660, "xmldsig": 490, "xmldsig-by-id": 490}
 PROFILES = ("xades", "xmldsig", "xmldsig-by-id")
 _X = f"{{{XADES}}}"
 _Q = f"{{{QCVN}}}"

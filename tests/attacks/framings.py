@@ -247,3 +247,45 @@ KINDS: dict[str, Callable[[Fresh], Iterator[Raw]]] = {
 }
 #: Cases of each kind, at least.
 LEAST = {"framing": 42, "chunk": 18, "head": 88, "request line": 72, "noise": 11}
+
+#: Host headers that must not come back in an address.
+HOSTS = (
+    'evil"/><x>',
+    "evil'onload='x",
+    "evil<x>",
+    "evil&x",
+    "evil x",
+    "evil/path",
+    "evil?x",
+    "evil#x",
+    "evil@localhost",
+    "user:evil@localhost",
+    "evil:port",
+    "evil:123456",
+    "[evil]",
+    "evil\\x",
+    "evil%0d%0ax",
+    "\u0435vil",
+    "evil" + "l" * 100_000 + "<",
+)
+#: Queries that name no schema of the contract.
+QUERIES = (
+    "xsd=../../routes.yaml",
+    "xsd=../../../site.env",
+    "xsd=/etc/passwd",
+    "xsd=file:///etc/passwd",
+    "xsd=http://127.0.0.1:9/",
+    "xsd=..%2f..%2fsite.env",
+    "xsd=%00",
+    "xsd=exchange.xsd%00",
+    "xsd=.",
+    "xsd=",
+    "xsd",
+    "xsd=" + "a" * 50_000,
+    "xsd=<x>",
+    "XSD=*",
+    "a=" * 5_000,
+    "&" * 50_000,
+    "%",
+    "wsd",
+)

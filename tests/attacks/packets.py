@@ -6,6 +6,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import cache
 
 from attacker import CONTENT_TYPES, Case, Forger
 from soap_rig import document
@@ -115,6 +116,7 @@ def _single(packed: bytes, size: int, *, method: int = 8, name: bytes = b"a.txt"
     return local + entry * count + end
 
 
+@cache
 def ten_gigabytes() -> bytes:
     """Raw deflate of 10 GB of zeros: one flushed block of 64 MB again and again."""
     maker = zlib.compressobj(9, zlib.DEFLATED, -15)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import attacked_site
 import pytest
-from framings import CLOSED, FAULT, KINDS, LEAST, Fresh, Raw
+from framings import CLOSED, FAULT, HOSTS, KINDS, LEAST, QUERIES, Fresh, Raw
 
 from bus.soap import SOAP_11
 from sandbox.process import BusProcess
@@ -101,3 +101,20 @@ def _judged(bus: BusProcess, case: Raw) -> str:
     if case.status == FAULT and not re.search(rb"<\w+:Code>5\.[67]\.", got):
         return f"{case.name}: a fault without its code: {got[-300:]!r}"
     return ""
+
+
+def test_no_host_is_reflected_that_is_none(bus: BusProcess) -> None:
+    """What is no name or address comes back in no page: the contract then names the socket that was reached."""
+    for host in HOSTS:
+        got = send(bus, b"GET /soap/documents?wsdl HTTP/1.1\r\nHost: " + host.encode() + b"\r\n\r\n")
+        assert status(got) in {200, 400}, host
+        assert b"evil" not in got, host
+        assert status(got) == 400 or bus.url.encode() in got, host
+
+
+def test_no_query_opens_a_file(bus: BusProcess) -> None:
+    """The contract's schemas are known by name; nothing else is looked for, whatever a query says."""
+    for query in QUERIES:
+        got = send(bus, b"GET /soap/documents?" + query.encode() + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert status(got) in {404, 405, 400}, query
+        assert b"organisation" not in got, query

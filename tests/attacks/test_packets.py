@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 MOST_SECONDS, MOST_GROWTH_MB, LEAST = 2.0, 400, 55
 _GATE = "gate: [authorize: {sender: From/OrganId}, validate: {schema: edxml/v1/received.xsd, files: true}]"
 #: As which a file claims to come; some kinds are packages themselves and are never opened.
-KINDS = ("a.pdf", "a.txt", "a.zip", "a.docx", "a.exe", "a")
+KINDS = ("a.pdf", "a.docx", "a.zip")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -52,7 +52,7 @@ async def test_a_false_file_is_refused_at_the_gate(strict: Rig, forger: Forger) 
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_opening_a_hostile_zip_is_bounded(name: str) -> None:
+async def test_opening_a_hostile_zip_is_bounded(name: str) -> None:
     """Whatever it says of itself, at most 64 MB come out, in time; or it stays closed, or it is that file's error."""
     for words, make in packets.ZIPS.items():
         data = make()
