@@ -3,6 +3,7 @@
 import base64
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -412,6 +413,42 @@ async def test_without_the_extra_the_check_says_what_to_install(
     with pytest.raises(ConfigurationError, match=r"pip install 'govbus\[xmlenc\]'"):
         await make_rig(CALLED, keys=sealed_certs)
     await make_rig(re.sub(r", decrypt: [^}]*", "", CALLED), keys=sealed_certs)
+
+
+def test_the_pin_of_the_extra_holds() -> None:
+    """python-xmlsec works on lxml's trees: both must carry the same libxml2, or the process dies (setup.cfg)."""
+    import xmlsec
+    from lxml import etree
+
+    assert xmlsec.get_libxml_version() == etree.LIBXML_VERSION
+
+
+#: Ten megabytes sealed by one process and opened by this one, which says what that cost.
+_OPENING = """
+import resource, sys, time
+from pathlib import Path
+from bus import xmlio
+from bus.hollow import Hollow
+from bus.keys import Keyring
+from bus.signature.encryption import Holder
+holder = Holder([Keyring.load(Path(sys.argv[1]), {}).signer("own/sealed")])
+data, hollow, before = Path(sys.argv[2]).read_bytes(), Hollow(), time.process_time()
+opened = holder.open(xmlio.parse(data), hollow)
+assert len(hollow.text(opened[-1][0][0])) > 9_000_000
+print(time.process_time() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_ten_megabytes_are_opened_within_bounds(sealed_certs: Path, tmp_path: Path) -> None:
+    """At most 2 s of processor time and 400 MB, interpreter and libraries included."""
+    text = b"<a><Content>%b</Content></a>" % base64.b64encode(bytes(7_000_000))
+    sealed = Recipient(_certificate(sealed_certs / "own" / "sealed.crt")).enclose(soap.envelope(soap.SOAP_11, text))
+    (tmp_path / "sealed.xml").write_bytes(sealed)
+    command = [sys.executable, "-c", _OPENING, str(sealed_certs), str(tmp_path / "sealed.xml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    seconds, megabytes = (float(word) for word in done.stdout.split())
+    assert seconds < 2
+    assert megabytes < 400
 
 
 def test_the_keys_show_nowhere(sealed_certs: Path) -> None:

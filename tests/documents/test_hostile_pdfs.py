@@ -73,15 +73,15 @@ def a_reference_to_itself() -> bytes:
 
 
 def a_bomb_of_revocation_lists() -> bytes:
-    """A security store with a stream of 500 kB that unpacks to 500 MB."""
+    """A security store with a stream of 200 kB that unpacks to 200 MB."""
     catalog = b"<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [] >> /DSS << /CRLs [3 0 R] >> >>"
-    return written(catalog, PAGES, stream(b"/Filter /FlateDecode", zlib.compress(bytes(500 << 20), 9)))
+    return written(catalog, PAGES, stream(b"/Filter /FlateDecode", zlib.compress(bytes(200 << 20), 9)))
 
 
 def a_bomb_of_references() -> bytes:
-    """A cross-reference stream that unpacks to 300 MB of entries."""
-    packed = zlib.compress(bytes(300 << 20), 9)
-    entries = b"/Type /XRef /W [1 4 2] /Index [0 44000000] /Size 44000000 /Root 1 0 R /Filter /FlateDecode"
+    """A cross-reference stream that unpacks to 120 MB of entries."""
+    packed = zlib.compress(bytes(120 << 20), 1)
+    entries = b"/Type /XRef /W [1 4 2] /Index [0 17000000] /Size 17000000 /Root 1 0 R /Filter /FlateDecode"
     made = b"%PDF-1.7\n" + MARK
     return made + b"1 0 obj\n%b\nendobj\nstartxref\n%d\n%%%%EOF\n" % (stream(entries, packed), len(made))
 

@@ -185,9 +185,10 @@ async def test_show_tells_an_operator(make_rig: MakeRig, officials: People, lang
     assert "[/công văn].pdf" in shown
     assert words in shown
     assert {"vi": "chưa ký số", "en": "unsigned"}[language] in shown
-    (story,) = orjson.loads(await asyncio.to_thread(_show, rig.site.root, language, "--json"))
-    (taps,) = (row["detail"]["taps"]["pdf-signatures"] for row in story["journal"] if row["detail"].get("taps"))
-    assert taps[0]["signatures"][0]["signer"].startswith("CN=chanh-van-phong")
+    if language == "vi":
+        (story,) = orjson.loads(await asyncio.to_thread(_show, rig.site.root, language, "--json"))
+        (taps,) = (row["detail"]["taps"]["pdf-signatures"] for row in story["journal"] if row["detail"].get("taps"))
+        assert taps[0]["signatures"][0]["signer"].startswith("CN=chanh-van-phong")
 
 
 def _show(site: Path, language: str, *more: str) -> str:
