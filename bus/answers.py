@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtensionOID
 
 from bus import ocsp
-from bus.ocsp import Unanswered
+from bus.ocsp import MALFORMED, Unanswered
 
 #: Extensions of a list that are understood (RFC 5280 section 5.2: an unknown critical one makes it unusable).
 _UNDERSTOOD = frozenset({ExtensionOID.ISSUING_DISTRIBUTION_POINT, ExtensionOID.AUTHORITY_KEY_IDENTIFIER, ExtensionOID.CRL_NUMBER})
@@ -79,7 +79,7 @@ def read_crl(octets: bytes, certificate: x509.Certificate | None, issuer: x509.C
     try:
         crl = x509.load_pem_x509_crl(octets) if octets.startswith(b"-----BEGIN") else x509.load_der_x509_crl(octets)
         serial = _scope(crl, certificate)
-    except (ValueError, UnsupportedAlgorithm) as error:
+    except MALFORMED as error:
         raise Unanswered(f"the revocation list cannot be read: {error}") from None
     if not issued(issuer, crl) or isinstance(crl.signature_hash_algorithm, hashes.SHA1 | hashes.MD5):
         raise Unanswered("the revocation list does not bear a good signature of the certificate's issuer")
@@ -95,7 +95,7 @@ def issued(authority: x509.Certificate, crl: x509.CertificateRevocationList) -> 
     """Whether ``crl`` names ``authority`` as its issuer and bears its signature."""
     try:
         return crl.issuer == authority.subject and crl.is_signature_valid(authority.public_key())  # type: ignore[arg-type]
-    except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError):
+    except (InvalidSignature, *MALFORMED):
         return False
 
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from bus.answers import issued
 from bus.errors import BusError, Fault
 from bus.methods import PrivateKey
+from bus.ocsp import MALFORMED
 from bus.pkcs11 import TokenKey, Uri
 from bus.signer import Signer, SoftKey
 from bus.trust import Demands, Trust, divided, is_authority, name_text
@@ -53,7 +54,7 @@ def own(certs: Path, passwords: Mapping[str, str], faults: list[Fault]) -> Own:
                 continue
             try:
                 signers[name], token = read(path, name, passwords.get(name, ""))
-            except (ValueError, TypeError, OSError, BusError) as error:
+            except (*MALFORMED, OSError, BusError) as error:
                 faults.append(_fault(path, error))
             else:
                 tokens += [token] if token else []
@@ -80,7 +81,7 @@ def certificates(path: Path, faults: list[Fault]) -> Iterable[x509.Certificate]:
         found = x509.load_pem_x509_certificates(data) if b"-----BEGIN" in data else [x509.load_der_x509_certificate(data)]
         for certificate in found:
             _ = certificate.subject, certificate.issuer, certificate.extensions
-    except (ValueError, OSError) as error:
+    except (*MALFORMED, OSError) as error:
         faults.append(_fault(path, error))
         return []
     return found
@@ -133,7 +134,7 @@ def _crls(path: Path, authorities: tuple[x509.Certificate, ...], faults: list[Fa
     try:
         data = path.read_bytes()
         crl = x509.load_pem_x509_crl(data) if data.startswith(b"-----BEGIN") else x509.load_der_x509_crl(data)
-    except (ValueError, OSError) as error:
+    except (*MALFORMED, OSError) as error:
         faults.append(_fault(path, error))
         return []
     named = [authority for authority in authorities if authority.subject == crl.issuer]

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from bus import keyfiles
 from bus.answers import Answer, key_of
 from bus.errors import ConfigurationError, Fault, Rejected, suggestion
+from bus.ocsp import MALFORMED
 from bus.pkcs11 import TokenKey
 from bus.revocation import Statuses
 from bus.signer import Signer
@@ -202,7 +203,7 @@ def _readable(certificate: bytes) -> x509.Certificate:
     try:
         parsed = x509.load_der_x509_certificate(certificate)
         _ = parsed.subject, parsed.issuer, parsed.extensions
-    except ValueError:
+    except MALFORMED:
         raise Rejected("certificate-unknown", subject="(not readable as X.509)") from None
     return parsed
 

@@ -25,6 +25,15 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 SKEW = timedelta(minutes=5)
 #: RFC 9654 section 2.1: at least 32 octets are to be sent.
 NONCE_OCTETS = 32
+#: What the library raises, at once or when a part is looked at, for octets that are no certificate, list or response.
+MALFORMED = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _WEAK = (hashes.SHA1, hashes.MD5)
 _PUBLIC = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
@@ -68,7 +77,7 @@ def read(octets: bytes, serial: int, issuer: x509.Certificate, at: datetime | No
         _check_signature(response, issuer, moment)
         _check_nonce(response, nonce)
         return _single(single, moment)
-    except (ValueError, TypeError, UnsupportedAlgorithm, x509.UnsupportedGeneralNameType) as error:
+    except MALFORMED as error:
         raise Unanswered(f"the response cannot be read: {error}") from None
 
 
@@ -143,7 +152,7 @@ def _named(response: ocsp.OCSPResponse, certificate: x509.Certificate) -> bool:
 def _check_delegate(delegate: x509.Certificate, issuer: x509.Certificate, at: datetime) -> None:
     try:
         delegate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError, UnsupportedAlgorithm):
+    except (InvalidSignature, *MALFORMED):
         raise Unanswered("the responder's certificate is not of the certificate's issuer") from None
     if isinstance(delegate.signature_hash_algorithm, _WEAK):
         raise Unanswered("the responder's certificate is signed with a weak hash")

@@ -27,7 +27,7 @@ from cryptography import x509
 from bus import log, metrics, ocsp
 from bus.answers import Answer, key_of, read_crl, read_ocsp
 from bus.errors import Phrase, text
-from bus.ocsp import Unanswered
+from bus.ocsp import MALFORMED, Unanswered
 from bus.revocation import Failure, Link, Statuses
 from bus.site import Clock
 
@@ -124,7 +124,7 @@ class Responders:
         now = self._clock()
         self._statuses.forget(now - _FORGOTTEN)
         self._end_outages()
-        due = [link for link in self._statuses.wanted.values() if self._is_due(link, now)]
+        due = [link for link in list(self._statuses.wanted.values()) if self._is_due(link, now)]
         await asyncio.gather(*(self.ask(link) for link in due))
 
     def _is_resting(self, link: Link) -> bool:
@@ -218,7 +218,7 @@ class Responders:
 
     def _end_outages(self) -> None:
         """An outage is over when no certificate of its partner waits for an answer any more."""
-        waiting = {link.partner for link in self._statuses.wanted.values() if self._statuses.failure(link) is not None}
+        waiting = {link.partner for link in list(self._statuses.wanted.values()) if self._statuses.failure(link) is not None}
         for partner in self._outages.keys() - waiting:
             del self._outages[partner]
             metrics.REVOCATION_DOWN.labels(partner).set(0)
@@ -285,7 +285,7 @@ def _read(path: Path, issuer: x509.Certificate, now: datetime) -> Answer | None:
     try:
         octets, got = path.read_bytes(), datetime.fromtimestamp(path.stat().st_mtime, UTC)
         answer = read_ocsp(octets, int(serial, 16), issuer, None) if serial else read_crl(octets, None, issuer, None)
-    except (Unanswered, OSError, ValueError):
+    except (Unanswered, OSError, *MALFORMED):
         return None
     return replace(answer, got=min(got, now)) if answer.this_update <= now + ocsp.SKEW else None
 

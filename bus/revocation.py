@@ -108,9 +108,10 @@ class Failure:
 
 @dataclass(slots=True)
 class Statuses:
-    """What is known, in memory. ``version`` changes with every answer: a judgement that was remembered before is to be made again.
+    """What is known, in memory; read from any thread, so that no loop here goes over what may grow meanwhile.
 
-    ``ask`` (injected) asks about a link and never raises; ``accepted`` (injected) is told of each certificate that passes in its grace.
+    ``version`` changes with every answer: a judgement that was remembered before is to be made again. ``ask`` (injected) asks about a link
+    and never raises; ``accepted`` (injected) is told of each certificate that passes in its grace.
     """
 
     ask: Callable[[Link], Awaitable[None]] | None = None
@@ -128,9 +129,9 @@ class Statuses:
         if known is None or answer.this_update >= known.this_update:
             self._answers[place] = answer
             self.version += 1
-        failed = [key for key in self._failures if key[0] == answer.issuer and answer.serial in {None, key[1]}]
-        for key in failed:
-            del self._failures[key]
+        for key in list(self._failures):
+            if key[0] == answer.issuer and answer.serial in {None, key[1]}:
+                self._failures.pop(key, None)
 
     def failed(self, link: Link, failure: Failure) -> None:
         """A question about ``link`` brought nothing."""
@@ -149,7 +150,7 @@ class Statuses:
     def answers(self, issuers: Iterable[str] | None = None) -> tuple[Answer, ...]:
         """All answers, or those of these issuers."""
         wanted = None if issuers is None else frozenset(issuers)
-        return tuple(answer for answer in self._answers.values() if wanted is None or answer.issuer in wanted)
+        return tuple(answer for answer in list(self._answers.values()) if wanted is None or answer.issuer in wanted)
 
     def newest(self, link: Link) -> Answer | None:
         """The answer about ``link``, of the kinds that its rules ask for, that counts longest."""
@@ -177,14 +178,15 @@ class Statuses:
 
     def graced(self, certificate: x509.Certificate, at: datetime) -> bool:
         """Whether a certificate that was judged just now passed in its grace."""
-        links = [link for link in self.wanted.values() if link.certificate == certificate and link.rules.accept_unknown]
+        links = [link for link in list(self.wanted.values()) if link.certificate == certificate and link.rules.accept_unknown]
         answers = [(link, self.newest(link)) for link in links]
         return any(answer is None or answer.until(link.rules.fresh) < at for link, answer in answers)
 
     def forget(self, before: datetime) -> None:
         """Want no more what nobody has shown since ``before``: a certificate that was replaced need not be asked about for ever."""
-        for key in [key for key, seen in self._seen.items() if seen < before]:
-            self._drop(key)
+        for key, seen in list(self._seen.items()):
+            if seen < before:
+                self._drop(key)
 
     def _want(self, link: Link, at: datetime) -> None:
         if link.key not in self.wanted and len(self.wanted) >= _MOST_WANTED:
@@ -192,7 +194,8 @@ class Statuses:
         self.wanted[link.key], self._seen[link.key] = link, at
 
     def _drop(self, key: tuple[str, int]) -> None:
-        del self.wanted[key], self._seen[key]
+        self.wanted.pop(key, None)
+        self._seen.pop(key, None)
         self._failures.pop(key, None)
 
     def _check_revoked(self, link: Link, at: datetime) -> None:

@@ -26,7 +26,7 @@ from typing import TypeVar
 from asn1crypto import tsp
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -35,6 +35,7 @@ from pyhanko_certvalidator import errors as path_errors
 from pyhanko_certvalidator.policy_decl import PKIXValidationParams
 
 from bus.errors import Phrase, Rejected
+from bus.ocsp import MALFORMED
 from bus.revocation import EVER, Check, Link, Rules, Statuses
 
 T = TypeVar("T")
@@ -149,6 +150,9 @@ class Trust:
         if not any(one.subject == certificate.issuer for one in (*self.anchors, *candidates)):
             raise _unknown(certificate)
         check_dates(certificate, at)
+        if _asn1(certificate)["signature_value"].contents[:1] != b"\x00":
+            # A BIT STRING may hold back up to seven bits; a signature's has none to spare, and one certificate has one form.
+            raise _unknown(certificate)
         valid = [anchor for anchor in self.anchors if _valid(anchor, at)]
         if not valid and self.anchors:
             check_dates(self.anchors[0], at)
@@ -173,7 +177,7 @@ class Trust:
             raise _unknown(certificate) from None
         except (path_errors.PathError, path_errors.ValidationError) as error:
             raise _path_refusal(certificate, str(error)) from None
-        except (ValueError, TypeError, KeyError):
+        except (*MALFORMED, KeyError):
             raise _unknown(certificate) from None
         return [x509.load_der_x509_certificate(one.dump()) for one in path.iter_certs(include_root=True)]
 
@@ -303,7 +307,7 @@ def _check_usage(certificate: x509.Certificate, purpose: Purpose, demands: Deman
 def _issued(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(authority)
-    except (InvalidSignature, UnsupportedAlgorithm, TypeError, ValueError):
+    except (InvalidSignature, *MALFORMED):
         return False
     return True
 

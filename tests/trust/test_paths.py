@@ -1,5 +1,6 @@
 """Fault 37: paths, policies, usages, purposes, weak keys and hashes; each refusal names its check."""
 
+import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -178,6 +179,22 @@ def test_fault_37_a_certificate_that_was_signed_with_sha_1_is_refused(tmp_path, 
     ring = keyring(tmp_path, root.certificate, middle.certificate)
     assert refusal(ring, old).key == "algorithm-refused"
     assert refusal(ring, middle.leaf("x")).key == "algorithm-refused"
+
+
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")
+def test_no_bit_of_a_certificate_may_change(tmp_path, root):
+    """Whatever is done to one, it is refused with a code: never somebody's, and never a traceback."""
+    ring = keyring(tmp_path, root.certificate)
+    octets = der(root.leaf("x", None, _policies(POLICY), x509.ExtendedKeyUsage([Eku.EMAIL_PROTECTION])))
+    assert ring.identify(octets, NOW) == "agency"
+    codes = set()
+    for index, bit in itertools.chain(*(((index, 0), (index, 1 + index % 7)) for index in range(len(octets)))):
+        changed = bytearray(octets)
+        changed[index] ^= 1 << bit
+        with pytest.raises(Rejected) as refused:
+            ring.identify(bytes(changed), NOW)
+        codes.add(refused.value.code)
+    assert codes == {"5.7.5", "5.7.8"}
 
 
 def test_fault_37_before_and_after_its_time_and_of_an_unknown_authority(tmp_path, root):

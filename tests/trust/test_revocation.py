@@ -392,6 +392,39 @@ def test_no_octet_of_an_ocsp_response_may_change(authority, clock):
         assert single.revoked_at is not None, index
 
 
+def test_no_octet_of_a_list_may_change(authority, clock):
+    """The same for a revocation list: it is refused, or the certificate stays revoked."""
+    issuer, certificate = authority.issuer, authority.issuer.leaf("x")
+    issuer.revoke(certificate)
+    octets = issuer.crl()
+    for index in range(len(octets)):
+        changed = octets[:index] + bytes([octets[index] ^ (1 << index % 8)]) + octets[index + 1 :]
+        try:
+            answer = read_crl(changed, certificate, issuer.certificate, clock())
+        except Unanswered:
+            continue
+        assert answer.revoked_at(certificate.serial_number) is not None, index
+
+
+async def test_threads_judge_while_answers_come_in(authority, desk, clock):
+    """Large requests are judged in threads: what arrives meanwhile disturbs none of them."""
+    leaves = [authority.issuer.leaf(f"x{number}") for number in range(12)]
+    at = desk("either", accept_unknown=True)
+    at.ring.statuses.learn(read_crl(authority.issuer.crl(), None, authority.issuer.certificate, clock()))
+
+    def judged() -> set[str]:
+        return {at.ring.identify(der(leaf), clock()) for _ in range(3) for leaf in leaves}
+
+    judging = [asyncio.create_task(asyncio.to_thread(judged)) for _ in range(4)]
+    while not all(task.done() for task in judging):
+        for leaf in leaves:
+            octets = authority.issuer.answer(leaf)
+            at.ring.statuses.learn(read_ocsp(octets, leaf.serial_number, authority.issuer.certificate, clock()))
+            await asyncio.sleep(0)
+        at.ring.statuses.forget(clock() + HOUR)
+    assert await asyncio.gather(*judging) == [{"agency"}] * 4
+
+
 def test_lists_that_do_not_count(authority, clock):
     """RFC 5280 section 6.3.3: another signer, a delta, indirect or partial list, one of the past or the future."""
     issuer, certificate = authority.issuer, authority.issuer.leaf("x")
