@@ -8,10 +8,11 @@ import pytest
 
 from bus.audit import audit
 from bus.delivery import ROUTE_PREFIX
-from bus.endpoint import Sent
+from bus.endpoint import Sent, SignedRequest
 from bus.errors import Rejected
 from bus.evidence import Evidence
 from bus.message import DOCUMENT_ID, ENDPOINT, FROM, KIND, KIND_DOCUMENT, RECEIVERS, SENDER, SENDER_MESSAGE_ID, SUBJECT, Message
+from bus.octets import whole
 from bus.receipt import Status
 from bus.store import LostClaim, Owed, Standing, Store, Term, Work
 
@@ -81,6 +82,20 @@ class StoreContract:
         assert report.findings == ()
 
     # --- the door ---------------------------------------------------------------------------------------------------------
+
+    @pytest.mark.parametrize("body", [b"<Envelope/>", LARGE], ids=["in a row", "beside"])
+    async def test_the_request_that_its_sender_signed_is_kept_with_a_message(self, body: bytes) -> None:
+        """Its octets and its Content-Type, vouched for by the journal; a repetition, which is signed afresh, changes nothing."""
+        sent = message(1)
+        owed = Owed(route=ROUTE, target=ROUTE_PREFIX + ROUTE, message=sent, expires=self.clock() + LIFE)
+        await self.store.accept(sent, owed, request=SignedRequest(body, "text/xml"))
+        assert (await self.store.accept(sent, owed, request=SignedRequest(body + b" ", "text/plain"))).duplicate
+        with self.store.snapshot() as snapshot:
+            row = snapshot.message(sent.id)
+            kept = snapshot.body(row.request)
+            names = list(snapshot.unnamed_blobs()), sorted(set(snapshot.files.names()) - set(snapshot.named_files()))
+        assert (whole(kept), row.request_type, names) == (body, "text/xml", ([], []))
+        self.assert_sound()
 
     async def test_accepting_gives_a_signed_receipt_that_states_the_message(self) -> None:
         """The answer to a message is a receipt ACCEPTED over its digest, signed, from the site."""
