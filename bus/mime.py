@@ -31,6 +31,9 @@ _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n|\A\r?\n")
 _END_OF_DELIMITER = re.compile(rb"(--)?[ \t]*(\r?\n|\Z)")
 _FOLD = re.compile(r"\r?\n[ \t]+")
+_LINE_END = re.compile(r"\r?\n")
+#: A header's line (RFC 5322, 2.2): a name, and a text without control characters, a bare carriage return among them.
+_LINE = re.compile(r"([!-9;-~]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
 _WHITE_SPACE = b" \t\r\n"
 
 
@@ -73,7 +76,11 @@ def media_type(value: str) -> MediaType:
         raise _invalid(f"a media type is longer than {MOST_HEADER} characters")
     name, semicolon, rest = value.partition(";")
     found = _PARAMETER.findall(semicolon + rest)
-    parameters = {key.lower(): re.sub(r"\\(.)", r"\1", quoted) if quoted else plain.strip().strip("'") for key, quoted, plain in found}
+    parameters: dict[str, str] = {}
+    for key, quoted, plain in found:
+        text = re.sub(r"\\(.)", r"\1", quoted) if quoted else plain.strip().strip("'")
+        if parameters.setdefault(key.lower(), text) != text:
+            raise _invalid(f"the parameter '{key[:60]}' of a media type is given twice")
     return MediaType(name.strip().lower(), parameters)
 
 
@@ -178,12 +185,12 @@ def _part(chunk: memoryview) -> Part:
 
 def _headers(raw: bytes) -> dict[str, str]:
     headers: dict[str, str] = {}
-    for line in _FOLD.sub(" ", raw.decode("utf-8", "replace")).splitlines():
-        name, colon, value = line.partition(":")
-        key = name.strip().lower()
-        if not colon or key in headers:
+    # Not by splitlines(), which knows eight more ends of a line: two readers must not see two headers.
+    for line in _LINE_END.split(_FOLD.sub(" ", raw.decode("utf-8", "replace"))) if raw else ():
+        found = _LINE.fullmatch(line)
+        if found is None or found[1].lower() in headers:
             raise _invalid(f"a part's header line '{line[:60]}' is malformed or repeated")
-        headers[key] = value.strip()
+        headers[found[1].lower()] = found[2].strip()
     return headers
 
 

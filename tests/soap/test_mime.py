@@ -1,5 +1,7 @@
 """multipart/related as real stacks write it, and as attackers would."""
 
+from contextlib import nullcontext
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,3 +132,26 @@ def test_an_unusable_boundary_is_refused(boundary: str) -> None:
     """RFC 2046, 5.1.1: 1 to 70 characters of a small set."""
     with pytest.raises(Rejected, match="boundary"):
         mime.related(mime.media_type(f'multipart/related; boundary="{boundary}"'), body(ROOT))
+
+
+@pytest.mark.parametrize("smuggled", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r", "\x00"])
+def test_a_header_is_one_header_to_every_reader(smuggled: str) -> None:
+    """Only a line end ends a header's line: whoever knows more of them would read a Transfer-Encoding where others read none."""
+    head = f"Content-ID: <root>{smuggled}Content-Transfer-Encoding: base64\r\n\r\n".encode()
+    with pytest.raises(Rejected, match="malformed") if smuggled < "\x80" else nullcontext():
+        package = mime.related(mime.media_type("multipart/related; boundary=b"), b"--b\r\n" + head + b"PGEvPg==\r\n--b--")
+        assert bytes(package.root.data) == b"PGEvPg=="
+
+
+@pytest.mark.parametrize("line", ["<!DOCTYPE a>Content-ID: <1>", "Content-ID : <1>", "Content\x01-ID: <1>", ": <1>", "Content-ID"])
+def test_a_header_that_has_no_name_is_refused(line: str) -> None:
+    """RFC 5322, section 2.2: printable letters and a colon; anything else is read differently elsewhere."""
+    with pytest.raises(Rejected, match="malformed"):
+        mime.related(mime.media_type("multipart/related; boundary=b"), f"--b\r\n{line}\r\n\r\nx\r\n--b--".encode())
+
+
+def test_a_parameter_means_one_thing() -> None:
+    """Two boundaries would be two packages; the same charset twice is met in the field, and harms nobody."""
+    assert mime.media_type("text/xml; charset=utf-8; charset=utf-8").parameter("charset") == "utf-8"
+    with pytest.raises(Rejected, match="twice"):
+        mime.media_type('multipart/related; boundary="a"; boundary="b"')
