@@ -69,7 +69,7 @@ def _word(what: str, known: tuple[str, ...]) -> AfterValidator:
 
     def check(value: str) -> str:
         if value not in known:
-            raise ValueError(f"unknown {what} {value!r}{suggestion(value, known)} (known: {', '.join(known)})")
+            raise ValueError(f"unknown {what} {value!r}{suggestion(value, known)}")
         return value
 
     return AfterValidator(check)
