@@ -123,7 +123,9 @@ def _opened(token: bytes) -> tuple[cms.SignedData, tsp.TSTInfo]:
 def _signer(signed: cms.SignedData) -> bytes:
     """The certificate (DER) that signer and signed ESSCertID both name."""
     [one] = signed["signer_infos"]
-    weak = {one["digest_algorithm"]["algorithm"].native, one["signature_algorithm"].hash_algo} - _HASHES
+    digest, method = one["digest_algorithm"]["algorithm"].native, one["signature_algorithm"]
+    # Many authorities write rsaEncryption, which names no hash: it is the digest's (RFC 3370 section 3.2).
+    weak = {digest, digest if method["algorithm"].native == "rsassa_pkcs1v15" else method.hash_algo} - _HASHES
     if weak:
         raise invalid(f"it is signed with {', '.join(sorted(weak))}")
     name, value = _named(one["signed_attrs"])

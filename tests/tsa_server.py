@@ -69,7 +69,7 @@ class Authority:
             "policy": faults.get("policy", POLICY),
             "message_imprint": {"hash_algorithm": {"algorithm": "sha256"}, "hashed_message": imprint},
             "serial_number": self._serial,
-            "gen_time": at.replace(microsecond=0),
+            "gen_time": at,
         }
         content = tsp.TSTInfo({**info, "nonce": nonce} if nonce is not None else info).dump()
         return self._signed(content, faults.get("hash", "sha256"), faults.get("named", self.certificate))

@@ -163,6 +163,20 @@ def _anew(values: dict[str, object], digest: str) -> tuple[object, ...]:
     return values["at"], values["previous"], digest
 
 
+async def test_fault_44_history_written_anew_with_the_sites_own_key_does_not_fit_its_time_stamp(
+    sealed: Store, open_store, evidence: Evidence, clock: HandClock, tsa: Tsa, tmp_path: Path
+) -> None:
+    """Who has the key can sign another past; the authority has not time-stamped that one, and will not with a time that is over."""
+    old = sealed.checkpoint(2)
+    forged = open_store(at=f"sqlite:///{tmp_path / 'forged.db'}")
+    for number in (7, 8):
+        await life(forged, clock, number)
+        await checkpoint(forged, evidence, clock)
+    await forged.keep_timestamp(2, old.stamped, old.token)
+    [finding] = audit(forged, evidence, tsa.anchors()).findings
+    assert finding == "time-stamp of checkpoint 2: 5.7.7 The time-stamp does not hold: Mismatch between messages"
+
+
 @pytest.mark.parametrize(
     ("act", "finding"),
     [

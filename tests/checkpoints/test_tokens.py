@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from asn1crypto import cms
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from tsa_server import POLICY, Authority, der
 
@@ -127,6 +127,45 @@ def test_an_authority_that_does_not_grant_says_why(authority: Authority) -> None
     """4.7.0 with the authority's own words: it may grant one later."""
     with pytest.raises(Deferred, match=r"4\.7\.0.*không cấp"):
         answered(authority, status="rejection")
+
+
+#: A configuration of OpenSSL's own authority (openssl-ts(1)).
+_OPENSSL_TSA = f"""
+[tsa]
+default_tsa = unit
+[unit]
+serial = serial
+signer_digest = sha256
+default_policy = {POLICY}
+digests = sha256
+accuracy = secs:1
+clock_precision_digits = 3
+tsa_name = yes
+ess_cert_id_alg = HASH
+"""
+
+
+@pytest.mark.parametrize("ess_hash", ["sha1", "sha256"])
+def test_a_token_of_openssls_authority_is_believed(tmp_path: Path, ess_hash: str) -> None:
+    """What another house's authority answers to our request, with ESSCertID as with ESSCertIDv2, proves what ours proves."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("openssl is not installed")
+    now = datetime.now(UTC)
+    authority = Authority(now, rsa_key=True)
+    (tmp_path / "tsa.cnf").write_text(_OPENSSL_TSA.replace("HASH", ess_hash))
+    (tmp_path / "serial").write_text("01\n")
+    (tmp_path / "request.tsq").write_bytes(timestamps.request(OCTETS, NONCE, POLICY))
+    (tmp_path / "tsa.pem").write_bytes(authority.certificate.public_bytes(Encoding.PEM))
+    (tmp_path / "tsa.key").write_bytes(authority.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    command = [openssl, "ts", "-reply", "-config", "tsa.cnf", "-queryfile", "request.tsq", "-signer", "tsa.pem", "-inkey", "tsa.key"]
+    done = subprocess.run([*command, "-out", "answer.tsr"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    token = timestamps.granted((tmp_path / "answer.tsr").read_bytes())
+    stamp = timestamps.verify(token, OCTETS, authority.anchors(), nonce=NONCE, policy=POLICY)
+    assert abs(stamp.at - now) < timedelta(minutes=1)
+    with pytest.raises(Rejected, match="Mismatch"):
+        timestamps.verify(token, OCTETS + b" ", authority.anchors())
 
 
 def test_openssl_believes_our_authority_and_our_request(tmp_path: Path, authority: Authority) -> None:
