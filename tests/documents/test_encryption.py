@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -468,6 +469,20 @@ def test_each_call_has_a_key_of_its_own(sealed_certs: Path) -> None:
     first, second = (set(re.findall(rb"<xenc:CipherValue>(.*?)</xenc:CipherValue>", recipient.enclose(clear))) for _ in range(2))
     assert len(first) == 2
     assert first.isdisjoint(second)
+
+
+def test_threads_share_recipient_and_holder(sealed_certs: Path) -> None:
+    """Large messages are worked in threads, several at a time: each comes out as it went in."""
+    recipient, holder = Recipient(_certificate(sealed_certs / "own" / "sealed.crt")), Holder([_own(sealed_certs, "sealed")])
+
+    def there_and_back(number: int) -> bool:
+        text = str(number).encode() * 20_000
+        sealed = recipient.enclose(soap.envelope(soap.SOAP_11, b"<a>%b</a>" % text))
+        opened = holder.open(xmlio.parse(sealed), Hollow())
+        return opened is not None and opened[-1][0].text == text.decode()
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(there_and_back, range(200)))
 
 
 def test_our_encryption_is_what_it_says(sealed_certs: Path) -> None:
