@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hashes
 
 from bus import keyfiles, ocsp
 from bus.errors import ConfigurationError, Fault, Rejected
-from bus.octets import Body, whole
-from bus.proofs.manifest import SITE, Held, Manifest
+from bus.octets import Body
+from bus.proofs.manifest import SITE, Held, Manifest, invalid, octets_of
 from bus.revocation import Statuses
 from bus.trust import Demands, Trust, der, divided, is_authority, same_name, subject
 
@@ -149,21 +149,18 @@ def readable(certificate: bytes) -> x509.Certificate:
 def _by_owner(listed: Iterable[Held], files: Mapping[str, Body]) -> dict[str, list[tuple[str, bytes]]]:
     found: dict[str, list[tuple[str, bytes]]] = {}
     for one in listed:
-        if one.file not in files:
-            raise Rejected("evidence-invalid", part=one.file, detail="it is named and is not there")
-        found.setdefault(one.of, []).append((one.file, whole(files[one.file])))
+        found.setdefault(one.of, []).append((one.file, octets_of(files, one.file)))
     return found
 
 
 def _trust(of: str, certificates: Iterable[bytes], lists: Iterable[bytes]) -> Trust:
-    parsed = [readable(one) for one in certificates]
-    anchors, intermediates = divided([one for one in parsed if is_authority(one)])
-    pinned = tuple(one for one in parsed if not is_authority(one))
     try:
+        parsed = [readable(one) for one in certificates]
         crls = tuple(x509.load_der_x509_crl(one) for one in lists)
-    except ValueError as error:
-        raise Rejected("evidence-invalid", part="revocation", detail=f"{error}") from None
-    return Trust(of, anchors, pinned, crls, intermediates)
+    except (ValueError, Rejected) as error:
+        raise invalid(f"certificates of {of}", str(error)) from None
+    anchors, intermediates = divided([one for one in parsed if is_authority(one)])
+    return Trust(of, anchors, tuple(one for one in parsed if not is_authority(one)), crls, intermediates)
 
 
 def _refusal(trust: Trust, certificate: x509.Certificate, at: datetime) -> Rejected | None:

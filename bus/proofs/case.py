@@ -14,14 +14,11 @@ import orjson
 
 from bus.asic import Container
 from bus.errors import Quoted, Rejected
-from bus.octets import Body, digest, whole
+from bus.octets import Body, digest
 from bus.proofs import manifest
 from bus.proofs.authorities import Authorities
 from bus.proofs.lines import Line
-from bus.proofs.manifest import Inclusion, Manifest
-
-#: A JSON file of an evidence is a row of a database.
-_MOST_JSON = 4 << 20
+from bus.proofs.manifest import MOST_SMALL, Inclusion, Manifest, invalid, octets_of
 
 #: One question about a case, answered in lines. Raises Rejected for what does not hold.
 Topic = Callable[["Case"], Iterator[Line]]
@@ -97,7 +94,7 @@ class Case:
             raise invalid(name, "it is not a row")
         return found
 
-    def octets(self, name: str, most: int = _MOST_JSON) -> bytes:
+    def octets(self, name: str, most: int = MOST_SMALL) -> bytes:
         """A file that must be here, and be small."""
         return octets_of(self.files, name, most)
 
@@ -117,21 +114,7 @@ class Case:
         return row
 
 
-def octets_of(files: Mapping[str, Body], name: str, most: int = _MOST_JSON) -> bytes:
-    """A file that must be there, and be small. Raises Rejected."""
-    if name not in files:
-        raise invalid(name, "it is named and is not there")
-    if len(files[name]) > most:
-        raise invalid(name, "it is too large")
-    return whole(files[name])
-
-
 def within(part: str, error: Rejected) -> Rejected:
     """The same refusal, with the part that it is about."""
     reasons = {language: f"{error.code} {reason}" for language, reason in error.reasons.items()}
     return Rejected("evidence-invalid", part=part, detail=Quoted(reasons))
-
-
-def invalid(part: str, detail: str) -> Rejected:
-    """The refusal that names the part."""
-    return Rejected("evidence-invalid", part=part, detail=detail)

@@ -14,9 +14,9 @@ from bus.checkpoint import Summary
 from bus.errors import Rejected
 from bus.octets import digest
 from bus.proofs.authorities import readable
-from bus.proofs.case import Case, JournalRow, invalid, within
+from bus.proofs.case import Case, JournalRow, within
 from bus.proofs.lines import Line, established, unproved
-from bus.proofs.manifest import TSA, Stated
+from bus.proofs.manifest import TSA, Stated, invalid
 from bus.signature import xades
 from bus.signature.policy import ours
 from bus.timestamps import Stamp

@@ -12,12 +12,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bus.errors import Rejected
+from bus.octets import Body, whole
 
 NAME = "evidence.json"
 README = "README.txt"
 FORMAT = "govbus-evidence/1"
 #: The message's own row, as the journal vouches for it.
 MESSAGE = "message/row.json"
+#: Octets of a part that is a row, a receipt, a certificate: all but documents and requests.
+MOST_SMALL = 4 << 20
 #: Whose a certificate may be beside a partner's, whose names hold no colon: the site's own, the authorities over those, which vouch for
 #: nothing here since they have other customers, and the time-stamp authority's.
 SITE, CHAIN, TSA = "site:", "chain:", "tsa:"
@@ -102,9 +105,9 @@ def read(octets: bytes) -> Manifest:
         )
         same = found.octets() == octets
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        raise Rejected("evidence-invalid", part=NAME, detail=f"{type(error).__name__} {error}") from error
+        raise invalid(NAME, f"{type(error).__name__} {error}") from error
     if found.format != FORMAT or not same:
-        raise Rejected("evidence-invalid", part=NAME, detail=f"it is not a {FORMAT}")
+        raise invalid(NAME, f"it is not a {FORMAT}")
     return found
 
 
@@ -115,3 +118,17 @@ def _row(data: Mapping[str, Any]) -> RowFile:
 
 def _all(kind: Any, listed: Sequence[Mapping[str, Any]]) -> Any:
     return tuple(kind(**data) for data in listed)
+
+
+def octets_of(files: Mapping[str, Body], name: str, most: int = MOST_SMALL) -> bytes:
+    """A file that must be there, and be small. Raises Rejected."""
+    if name not in files:
+        raise invalid(name, "it is named and is not there")
+    if len(files[name]) > most:
+        raise invalid(name, "it is too large")
+    return whole(files[name])
+
+
+def invalid(part: str, detail: str) -> Rejected:
+    """The refusal that names the part."""
+    return Rejected("evidence-invalid", part=part, detail=detail)

@@ -14,11 +14,11 @@ from lxml import etree
 
 from bus import evidence, soap, xmlio
 from bus.errors import Quoted, Rejected
-from bus.message import Message
+from bus.message import Message, bounded
 from bus.octets import SMALL, Body, digest, whole
-from bus.proofs.case import Case, JournalRow, invalid, within
+from bus.proofs.case import Case, JournalRow, within
 from bus.proofs.lines import Line, established, unproved
-from bus.proofs.manifest import CHAIN, SITE, TSA
+from bus.proofs.manifest import CHAIN, SITE, TSA, invalid
 from bus.proofs.sender import EXCHANGE, proved
 from bus.receipt import Receipt, Status
 from bus.signature import xades
@@ -101,13 +101,12 @@ def _delivery(case: Case, row: Mapping[str, Any]) -> Iterator[Line]:
 
 def _confirmed(case: Case, row: Mapping[str, Any], act: JournalRow) -> Iterator[Line]:
     """The receiver's own word that it has the document, where it signed it."""
-    owner, request = row["owner"], case.body(act.detail.get("reply", ""))
-    if request is None:
+    owner, part = row["owner"], case.digests.get(act.detail.get("reply", ""))
+    if part is None:
         yield unproved("verify-confirmation-alone", target=owner)
         return
-    part = case.digests[act.detail["reply"]]
     try:
-        envelope = _envelope(whole(request))
+        envelope = _envelope(case.octets(part))
         verified, by = proved(case, envelope, owner, act.at)
     except Rejected as error:
         raise within(part, error) from error
@@ -148,7 +147,7 @@ def _form(body: Body, sent: str) -> str:
     if digest(body).hex() == sent:
         return _AS_IS
     try:
-        canonical = Message("", {}, body)
+        canonical = Message("", {}, bounded(body))
         written = canonical.hollow.canonical(canonical.outline)
     except Rejected:
         return _OTHERWISE

@@ -20,8 +20,9 @@ from bus.hollow import Hollow
 from bus.message import CREDENTIAL
 from bus.octets import Body, collected, decoded, digest, whole
 from bus.proofs.authorities import Known, Signatory
-from bus.proofs.case import Case, invalid, within
+from bus.proofs.case import Case, within
 from bus.proofs.lines import Line, established, unproved
+from bus.proofs.manifest import invalid
 from bus.signature import wss
 from bus.signature.policy import LEGACY, MODERN, SignaturePolicy
 from bus.signature.profile import Verified
@@ -30,6 +31,8 @@ from bus.soap import Envelope
 EXCHANGE = "{urn:govbus:exchange:v1}"
 #: What counted for the partner then is not known here. What is legacy is said.
 _ANY = SignaturePolicy(MODERN, LEGACY)
+#: No door takes a larger one.
+_MOST = 144 << 20
 #: The Timestamp was checked at the door; a signature over the Body is what proves the sender.
 _COVERS = wss.Policy(covers=("Body",))
 
@@ -49,7 +52,7 @@ def signed(case: Case) -> Iterator[Line]:
         return
     part = case.digests[message["request"]]
     try:
-        envelope = soap.read(whole(request), message["request_type"])
+        envelope = _envelope(request, message["request_type"])
         verified, by = proved(case, envelope, sender, accepted)
         envelope.attach()
         carried = _carried(envelope)
@@ -79,6 +82,12 @@ def proved(case: Case, envelope: Envelope, of: str, at: datetime) -> tuple[Verif
         attachments=envelope.detached,
     )
     return verified, case.authorities.vouch(of, verified.certificate, at)
+
+
+def _envelope(request: Body, content_type: str) -> Envelope:
+    if len(request) > _MOST:
+        raise Rejected("xml-limit", limit="bytes", value=len(request), most=_MOST)
+    return soap.read(whole(request), content_type)
 
 
 def _carried(envelope: Envelope) -> str:

@@ -66,7 +66,8 @@ def test_without_trust_it_says_whose_fingerprints_to_compare(container: bytes, t
 
 
 @pytest.mark.parametrize(
-    ("gone", "said"), [("unit", "verify-untrusted"), ("tsa", "verify-timestamp-untrusted"), ("other", "verify-untrusted"), ("ministry", "broken")]
+    ("gone", "said"),
+    [("unit", "verify-untrusted"), ("tsa", "verify-timestamp-untrusted"), ("other", "verify-untrusted"), ("ministry", "broken")],
 )
 def test_a_party_that_the_verifier_does_not_know_is_said(container: bytes, trust: Path, gone: str, said: str) -> None:
     """A sender or an authority that is not trusted leaves its part open; without the site itself there is no evidence."""
@@ -152,6 +153,9 @@ INSIDER: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     "a manifest in another spelling": (lambda files: files.update({"evidence.json": files["evidence.json"] + b" "}), "evidence.json"),
     "a manifest ten thousand deep": (lambda files: files.update({"evidence.json": b"[" * 10_000}), "evidence.json"),
     "no manifest": (_remove("evidence.json"), "evidence.json"),
+    "a certificate of nonsense": (lambda files: files.update({"certificates/01.cer": b"0\x82"}), "certificates"),
+    "a token of nonsense": (lambda files: files.update({"checkpoints/00000001.tst": b"0\x82\xff\xff"}), ".tst"),
+    "a token of five megabytes": (lambda files: files.update({"checkpoints/00000001.tst": b"0" * (5 << 20)}), ".tst"),
     "a row that is no row": (lambda files: files.update({"journal/0002-claimed.json": b"[]"}), "journal/0002-claimed.json"),
 }
 
