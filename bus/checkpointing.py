@@ -133,8 +133,8 @@ class Checkpointing:
         return min(usual, self.authority.every) if self.authority else usual
 
     def _is_time(self, last: datetime | None, every: timedelta) -> bool:
-        """Whether ``every`` has passed since ``last``; a clock that went back behind it has passed it."""
-        return last is None or not timedelta() <= self._clock() - last < every
+        """Whether ``every`` has passed since ``last``; a clock that went back far behind it has passed it. An authority's may be ahead."""
+        return last is None or not -stamping.SKEW <= self._clock() - last < every
 
     async def _write(self) -> None:
         """One checkpoint, and more of them while there is more than goes into one. The store's first says only when it began."""

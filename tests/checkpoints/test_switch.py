@@ -94,6 +94,17 @@ async def test_a_night_in_which_nothing_happens_is_time_stamped_too(checkpoints:
     assert sum(bool(each.token) for each in kept) > 20
 
 
+async def test_an_authority_whose_clock_is_ahead_is_not_asked_more_often(
+    checkpoints: Checkpointing, authority: TimestampServer, clock: HandClock
+) -> None:
+    """Four minutes ahead is taken, and does not make its last time-stamp look like one from before a leap."""
+    authority.clock = lambda: clock() + timedelta(minutes=4)
+    for _ in range(28):
+        await checkpoints.round()
+        clock.advance(minutes=1)
+    assert authority.requests == 2
+
+
 async def test_without_an_authority_there_are_checkpoints_and_no_switch(store: Store, evidence, clock, authority) -> None:
     """Nobody is asked, nothing stops, and an idle bus writes nothing."""
     checkpoints = Checkpointing(store, evidence, ORGANISATION, clock)
