@@ -44,7 +44,8 @@ class Security(Model):
     password: SecretStr = Field(default=SecretStr(""), description="client: its password: env:NAME or file:PATH")
     password_type: Literal["digest", "text"] = Field(default="digest", description="client: how the password is sent; text over HTTPS only")
     encrypt: str = Field(
-        default="", description="client: the partner's certificate to encrypt for, such as trust/partner/encryption; needs the extra xmlenc"
+        default="",
+        description="client: certificate to encrypt for, such as trust/other/sealed; what a door of ours answers stays in clear; extra xmlenc",
     )
     key_transport: Transport = Field(
         default="rsa-oaep", description="with encrypt: rsa-oaep (SHA-256), or rsa-oaep-mgf1p for stacks that know no other"

@@ -70,7 +70,13 @@ def _report(options: Options, anchors: Anchors, exchange: Exchange) -> Exchange:
     kind, demand = exchange.message.header(KIND), options.demand
     if kind == KIND_STATUS or (kind != KIND_DOCUMENT and demand == "none"):
         return exchange
-    found = tuple(_inspected(options, anchors, exchange.message, exchange.now))
+    try:
+        found = tuple(_inspected(options, anchors, exchange.message, exchange.now))
+    except Rejected as error:
+        if demand != "none" or error.key != "edxml-invalid":
+            raise
+        # Another step has made something else of it.
+        return exchange
     if demand != "none" and found:
         _check(found, demand, of=options.of)
     note = f"{TAP} {len(found)} files, {sum(one.found.state is State.SIGNED for one in found)} signed"

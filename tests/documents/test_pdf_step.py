@@ -12,13 +12,16 @@ from typing import Any
 import orjson
 import pytest
 from signed_pdfs import People, sign, unsigned, updated
-from soap_rig import MINISTRY, OTHER, UNIT, Rig, fault_code
+from soap_rig import MINISTRY, OTHER, UNIT, Rig, fault_code, now
 
 from adapters.soap import payloads
 from bus import edxml
 from bus.edxml.model import Attachment
-from bus.errors import ConfigurationError
+from bus.errors import ConfigurationError, Rejected
+from bus.exchange import Exchange
+from bus.message import KIND, KIND_DOCUMENT, Message
 from bus.octets import whole
+from bus.steps import pdf_signatures
 from bus.store.readers import Story
 from sandbox import documents
 from sandbox.documents import Kind, Party
@@ -160,6 +163,17 @@ async def test_a_status_and_a_recall_pass(make_rig: MakeRig) -> None:
     """A status has no files; a recall has none to be signed."""
     rig = await make_rig(routes(TRUSTED))
     assert await handed_in(rig, letter(kind=Kind.RECALL)) == ""
+
+
+async def test_what_is_edxml_no_more_is_passed_over_unless_signatures_are_demanded(make_rig: MakeRig) -> None:
+    """After a transformation into somebody's own XML there is nothing to report; where a signature is demanded that is not enough."""
+    site = (await make_rig(routes())).site
+    sent = Message("m", {KIND: KIND_DOCUMENT}, b"<their-own/>")
+    exchange = Exchange(sent, sent, "r", now())
+    build = pdf_signatures.build
+    assert build(pdf_signatures.Options(), site)(exchange) == exchange
+    with pytest.raises(Rejected, match=r"5\.6\."):
+        build(pdf_signatures.Options(demand="valid"), site)(exchange)
 
 
 @pytest.mark.parametrize(
