@@ -45,7 +45,7 @@ class Security(Model):
     password_type: Literal["digest", "text"] = Field(default="digest", description="client: how the password is sent; text over HTTPS only")
     encrypt: str = Field(
         default="",
-        description="client: certificate to encrypt for, such as trust/other/sealed; what a door of ours answers stays in clear; extra xmlenc",
+        description="client: certificate to encrypt for, such as trust/other/sealed; a door's answers stay in clear; extra xmlenc",
     )
     key_transport: Transport = Field(
         default="rsa-oaep", description="with encrypt: rsa-oaep (SHA-256), or rsa-oaep-mgf1p for stacks that know no other"
