@@ -97,12 +97,14 @@ class Guard:
         legacy = max(proof.legacy for proof in proofs)
         if len(partners) != 1:
             raise Rejected("credentials-invalid", check="one partner in every credential")
+        (partner,) = partners
+        note_legacy(partner, legacy)
         # What TLS showed is nowhere in the request: its fingerprint is all that is left of it.
         shown = {"mtls": f"mtls sha256:{sha256(certificate or b'').hexdigest()}"}
         said = [shown.get(check, check) for check in sorted(carried)] + ["revocation status unknown"] * any(
             proof.graced for proof in proofs
         )
-        return Caller(partners.pop(), "wss-x509" in carried, ", ".join(said), legacy)
+        return Caller(partner, "wss-x509" in carried, ", ".join(said), legacy)
 
     def _by_signature(self, envelope: Envelope, _certificate: bytes | None) -> Proof:
         keyring = self._site.keyring
@@ -116,7 +118,6 @@ class Guard:
             policies=self._site.signatures,
             attachments=envelope.detached,
         )
-        note_legacy(verified.identity, verified.legacy)
         return Proof(verified.identity, verified.legacy, keyring.graced(verified.certificate, self._site.clock()))
 
     def _by_username(self, envelope: Envelope, _certificate: bytes | None) -> Proof:
