@@ -5,13 +5,13 @@ that each has an oracle of its own, in its docstring. Where a reader needs more 
 lines in front, with a blank line between, so that a corpus file can be read and written by hand.
 """
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import fuzz_evidence as evidence
 import fuzz_mutations as mutations
@@ -336,9 +336,14 @@ def _vxp_seeds() -> Iterable[bytes]:
 
 
 @cache
+def _home() -> TemporaryDirectory[str]:
+    return TemporaryDirectory(prefix="govbus-fuzz-")
+
+
+@cache
 def _site() -> Path:
-    """The reference site: its routes.yaml is written anew for each input."""
-    root = Path(tempfile.mkdtemp(prefix="govbus-fuzz-"))
+    """A site: its routes.yaml is written anew for each input."""
+    root = Path(_home().name)
     (root / "schemas").symlink_to(REPOSITORY / "schemas")
     partners = {"unit": "Đơn vị", "partner-agency": "Cơ quan"}
     pki.development(root / "certs", organisation_name="Bộ", partners=partners, now=NOW, key_type="ec-p256")
