@@ -25,7 +25,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from bus import config, generation, log, metrics, points, wakeup
+from bus import config, generation, http, log, metrics, points, wakeup
 from bus.amqp import Broker
 from bus.checkpointing import Checkpointing
 from bus.config import Loaded
@@ -167,7 +167,8 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, then say so."""
-        await super().startup(sockets)
+        await super().startup([])
+        self.servers = [await http.listen(self, listener) for listener in sockets or ()]
         _log.info(log.READY, url=self.url, pid=os.getpid())
 
 

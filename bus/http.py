@@ -12,6 +12,7 @@ Standards: RFC 9112 (HTTP/1.1) sections 2.3, 3.2, 6.1, 6.3; RFC 9110 sections 7.
 import asyncio
 import ipaddress
 import re
+import socket
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from urllib.parse import quote
 
 import orjson
 import structlog
+import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from bus import log, metrics, points
@@ -34,6 +36,8 @@ from bus.octets import streamed
 MOST_HEADERS = 1 << 20
 #: Connections of one process: a hundred systems with twenty each, and 200 MB of TLS state at most.
 MOST_CONNECTIONS = 2048
+#: Time for a TLS handshake, seconds. uvicorn leaves it at a minute.
+MOST_HANDSHAKE = 10.0
 
 _ABORT = "govbus.abort"
 
@@ -325,6 +329,19 @@ async def _read(sending: Awaitable[None]) -> None:
             await sending
     except TimeoutError as error:
         raise _Unread from error
+
+
+async def listen(server: uvicorn.Server, listener: socket.socket) -> asyncio.Server:
+    """Take the connections of ``listener`` for a server that has started; who begins TLS and falls silent is let go."""
+    config, made = server.config, {"server_state": server.server_state, "app_state": server.lifespan.state}
+    protocol: Callable[[], asyncio.Protocol] = partial(ClientCertificateProtocol, config=config, **made)
+    return await asyncio.get_running_loop().create_server(
+        protocol,
+        sock=listener,
+        ssl=config.ssl,
+        backlog=config.backlog,
+        ssl_handshake_timeout=MOST_HANDSHAKE if config.ssl else None,
+    )
 
 
 def tls_context(certificate: Path, key: Path, client_anchors: Sequence[bytes] = ()) -> ssl.SSLContext:

@@ -15,7 +15,7 @@ import attacked_site
 import pytest
 import uvicorn
 
-from bus import arriving, http
+from bus import arriving, daemon, http
 from bus.endpoint import Request, Response
 from sandbox.process import BusProcess
 
@@ -120,6 +120,34 @@ async def test_fault_28_a_promised_body_that_never_comes_is_not_waited_for(dial:
     writer.write(b"POST /door HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n")
     got = await ended(reader)
     assert re.findall(rb"HTTP/1\.1 (\d+)", got) == [b"100", b"408"]
+
+
+async def test_fault_28_a_handshake_that_is_not_finished_is_not_waited_for(certs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that never begins TLS, or stops in the middle of it, is let go."""
+    monkeypatch.setattr(http, "MOST_HANDSHAKE", PATIENCE)
+
+    async def well() -> dict[str, str]:
+        return {}
+
+    async def idle() -> None:
+        return None
+
+    def context(*_: object) -> ssl.SSLContext:
+        return http.tls_context(certs / "own" / "tls.crt", certs / "own" / "tls.key")
+
+    application = http.Application([], well, well, idle)
+    settings = uvicorn.Config(
+        application, http=http.ClientCertificateProtocol, lifespan="off", log_config=None, ssl_context_factory=context
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = daemon._Server(settings)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        for said in (b"", bytes.fromhex("16030100f8010000f40303")):
+            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            writer.write(said)
+            assert await ended(reader) == b""
+        server.should_exit = True
+        await serving
 
 
 @pytest.fixture(scope="module")
