@@ -7,7 +7,7 @@
 ``chain``       journal rows, checkpoints and time-stamps          ``sender``    the sender's signed request
 ``outcomes``    receipts, deliveries and partners' replies         ``verifying`` all of it, line by line
 
-``write`` and ``verify`` are the way in. The file is an ASiC-E container (``bus.asic``); docs/evidence.md says how to check it without us.
+``collect`` and ``verify`` are the way in. The file is an ASiC-E container (``bus.asic``); docs/evidence.md says how to check it without us.
 """
 
 from bus.proofs.collecting import Sources, collect
