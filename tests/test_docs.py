@@ -2,16 +2,17 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FAULTS = ROOT / "docs" / "faults.md"
-#: The faults this suite answers for; trust, hostile XML and the soak are another document's.
-NUMBERS = {*range(1, 37), *range(45, 52), 52, 53, 54, 55, *range(56, 61)}
+FAULTS, SECURITY = ROOT / "docs" / "faults.md", ROOT / "docs" / "security.md"
+#: The faults of the list.
+NUMBERS = set(range(1, 61))
 _REFERENCE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
+_THREATS = re.compile(r"^\| threat \|.*\n\|[-| ]+\n((?:\|.*\n)+)", re.MULTILINE)
 _ROW = re.compile(r"^\| (\d+) \| [^|]+ \| (holds|in part|open) \| (.+) \|$", re.MULTILINE)
 
 
@@ -35,8 +36,19 @@ def test_a_fault_that_holds_names_a_test_that_exists(number: int, state: str, wo
     """A row says which test shows it; an open one says why it is open."""
     named = _REFERENCE.findall(words)
     assert named or state == "open", f"fault {number} {state} and names no test"
-    missing = [f"{path}::{name}" for path, name in named if not (ROOT / path).is_file() or name not in set(_functions(ROOT / path))]
-    assert missing == []
+    assert _missing(named) == []
+
+
+def _missing(named: Iterable[tuple[str, str]]) -> list[str]:
+    return [f"{path}::{name}" for path, name in named if not (ROOT / path).is_file() or name not in set(_functions(ROOT / path))]
+
+
+def test_every_threat_names_a_test_that_exists() -> None:
+    """A threat without a test is a wish: docs/security.md says only what is shown."""
+    rows = [row for table in _THREATS.findall(SECURITY.read_text(encoding="utf-8")) for row in table.splitlines()]
+    assert len(rows) > 20
+    assert [row for row in rows if not _REFERENCE.findall(row)] == []
+    assert _missing(reference for row in rows for reference in _REFERENCE.findall(row)) == []
 
 
 def test_a_test_named_after_a_fault_stands_in_its_row() -> None:
