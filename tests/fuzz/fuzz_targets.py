@@ -275,7 +275,8 @@ def _holder() -> tuple[encryption.Holder, encryption.Recipient]:
 
 def _encrypted(data: bytes) -> None:
     """What is opened is what was enclosed, in the place where it was."""
-    opened = _holder()[0].open(xmlio.parse(data), hollow.Hollow())
+    envelope = soap.read(data, "text/xml")
+    opened = _holder()[0].open(envelope.root, envelope.hollow)
     if opened is None or xmlio.canonicalize(opened[-1][0]) != xmlio.canonicalize(xmlio.parse(signing.PAYLOAD)):
         raise Forged("something else came out of the encryption than went in")
 
