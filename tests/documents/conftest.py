@@ -1,10 +1,12 @@
 """A document's signers and a site to hand documents in at."""
 
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from aiohttp import web
+from encrypted_rig import CALLED, Sealer, add_encryption_keys
 from signed_pdfs import People, people
 from soap_rig import Rig, build, now
 
@@ -78,3 +80,23 @@ async def serve(certs: Path) -> AsyncIterator[Callable[..., Awaitable[str]]]:
     yield start
     for runner in runners:
         await runner.cleanup()
+
+
+@pytest.fixture(scope="session")
+def sealed_certs(tmp_path_factory: pytest.TempPathFactory, certs: Path) -> Path:
+    """The PKI with two keys of ours for encryption."""
+    directory = tmp_path_factory.mktemp("sealed") / "certs"
+    shutil.copytree(certs, directory)
+    add_encryption_keys(directory)
+    return directory
+
+
+@pytest.fixture
+async def rig(make_rig: Callable[..., Awaitable[Rig]], sealed_certs: Path) -> Rig:
+    """The bus that takes encrypted requests."""
+    return await make_rig(CALLED, keys=sealed_certs)
+
+
+@pytest.fixture
+def sealer(sealed_certs: Path) -> Sealer:
+    return Sealer(sealed_certs / "own" / "sealed.crt")

@@ -11,8 +11,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from soap_rig import MINISTRY, OTHER, UNIT, now
+from soap_rig import MINISTRY, OTHER, UNIT, Rig, document, now
 
+from adapters.soap import payloads
 from bus import pki
 from bus.signature.encryption import XENC, XENC11
 from bus.signature.profile import DS, SHA256
@@ -62,6 +63,11 @@ def encryption_certificate(authority: pki.Authority, key: rsa.RSAPrivateKey, nam
 
 
 OAEP = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+
+
+def request(rig: Rig, message_id: str = "m-1", body: bytes | None = None) -> bytes:
+    """A signed SendDocument request, not encrypted yet."""
+    return rig.signed(payloads.send_content(message_id, body or document()))
 
 
 class Sealer:
