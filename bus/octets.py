@@ -90,6 +90,23 @@ class Encoded:
             yield pybase64.b64encode(rest)
 
 
+class Decoded:
+    """What base64 ``text`` stands for, decoded as it is read. Raises ValueError where it is none, when it is made."""
+
+    __slots__ = ("_size", "_text")
+
+    def __init__(self, text: Body | memoryview) -> None:
+        self._text = text
+        self._size = sum(len(portion) for portion in decoded(text))
+
+    def __len__(self) -> int:
+        return self._size
+
+    def chunks(self) -> Iterator[bytes]:
+        """The octets in portions."""
+        return decoded(self._text)
+
+
 def chunks(body: Body | memoryview) -> Iterator[Chunk]:
     """The octets of any body in portions of at most about CHUNK."""
     return body.chunks() if isinstance(body, Octets) else _portions(body)

@@ -3,7 +3,7 @@
 Reads tolerantly, writes strictly. ``parse`` first; then ``describe`` and ``view`` for the bus itself, ``read`` for the whole content.
 """
 
-from bus.edxml.files import attachments, check_files, each_attachment, media_type
+from bus.edxml.files import Attached, attachments, check_files, each_attachment, media_type
 from bus.edxml.frame import NAMESPACE
 from bus.edxml.model import Attachment, Document, StatusMessage
 from bus.edxml.reader import read
@@ -14,6 +14,7 @@ from bus.mending import parse
 
 __all__ = [
     "NAMESPACE",
+    "Attached",
     "Attachment",
     "Document",
     "StatusMessage",

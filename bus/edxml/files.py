@@ -22,7 +22,7 @@ from bus.edxml.frame import child, children, frame, text
 from bus.edxml.model import Attachment, Document
 from bus.errors import Phrase, Rejected
 from bus.hollow import Hollow
-from bus.octets import collected, decoded
+from bus.octets import SMALL, Body, Decoded, Octets, collected, decoded, regrouped
 
 #: Largest file that is unpacked: three client systems of the exchange stop at 50 MB a message (notes 1.6); we leave some room.
 MOST_UNPACKED = 64 * 1024 * 1024
@@ -89,15 +89,28 @@ def attachments(source: Document | etree._Element) -> tuple[Attachment, ...]:
     return source.attachments if isinstance(source, Document) else read_attachments(source)[0]
 
 
-def each_attachment(tree: etree._Element, hollow: Hollow | None = None) -> Iterator[Attachment]:
-    """The same one after the other, so that only one need be held at a time. ``hollow``: what was cut out of the tree."""
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A file where it lies in its document. ``data``: its octets, unpacked; a large one that is not packed is decoded as it is read."""
+
+    name: str
+    data: Body
+    error: str = ""
+
+
+def each_attachment(tree: etree._Element, hollow: Hollow) -> Iterator[Attached]:
+    """The files one after the other, so that none need be held. ``hollow``: what was cut out of the tree."""
     parts = frame(tree)
     elements = list(children(parts.attachments, "Attachment"))
     references = [_Entry.of(reference) for reference in children(parts.manifest, "Reference")]
     entries = [_Entry.of(element) for element in elements]
     pairs = _pair(entries, references)
     for number, (element, entry) in enumerate(zip(elements, entries, strict=True)):
-        yield _file(number, element, entry, references[pairs[number]] if number in pairs else None, hollow)
+        name = _name(number, entry, references[pairs[number]] if number in pairs else _NOTHING)
+        try:
+            yield Attached(name, _octets(name, element, hollow))
+        except ValueError as problem:
+            yield Attached(name, b"", str(problem))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +143,7 @@ def read_attachments(tree: etree._Element) -> tuple[tuple[Attachment, ...], tupl
     entries = [_Entry.of(element) for element in elements]
     pairs = _pair(entries, references)
     files = tuple(
-        _file(number, element, entry, references[pairs[number]] if number in pairs else None)
+        _file(number, element, entry, references[pairs[number]] if number in pairs else _NOTHING)
         for number, (element, entry) in enumerate(zip(elements, entries, strict=True))
     )
     warnings = [f"attachment '{file.name}': {file.error}" for file in files if file.error]
@@ -168,13 +181,19 @@ def _same_name(entry: _Entry, _number: int, reference: _Entry, _index: int) -> b
     return bool(entry.name) and entry.name == reference.name
 
 
-def _file(number: int, element: etree._Element, entry: _Entry, reference: _Entry | None, hollow: Hollow | None = None) -> Attachment:
-    other = reference or _Entry("", "", "", "")
-    name = entry.name or other.name or f"attachment-{number + 1}"
+_NOTHING = _Entry("", "", "", "")
+
+
+def _name(number: int, entry: _Entry, reference: _Entry) -> str:
+    return entry.name or reference.name or f"attachment-{number + 1}"
+
+
+def _file(number: int, element: etree._Element, entry: _Entry, other: _Entry) -> Attachment:
+    name = _name(number, entry, other)
     content_id = entry.content_id or other.content_id
     data, error = b"", ""
     try:
-        data = unpack(name, _whole(element, hollow) if hollow else _decoded(element))
+        data = unpack(name, _decoded(element))
     except ValueError as problem:
         error = str(problem)
     return Attachment(name, data, content_id, entry.description or other.description, entry.label or other.label, error)
@@ -207,14 +226,17 @@ def _check_base64(element: etree._Element, hollow: Hollow | None) -> None:
         raise _not_base64() from None
 
 
-def _whole(element: etree._Element, hollow: Hollow) -> bytes:
+def _octets(name: str, element: etree._Element, hollow: Hollow) -> Body:
     content = child(element, "ContentTransferEncoded")
-    if content is None:
-        raise ValueError("ContentTransferEncoded is missing")
+    if not hollow or content is None:
+        return unpack(name, _decoded(element))
     try:
-        return collected(decoded(hollow.text(content)))
+        data = Decoded(hollow.text(content))
     except ValueError:
         raise _not_base64() from None
+    if len(data) <= SMALL or next(regrouped(Octets(data), len(_ZIP_MARK))) == _ZIP_MARK:
+        return unpack(name, collected(data.chunks()))
+    return Octets(data)
 
 
 def _not_base64() -> ValueError:

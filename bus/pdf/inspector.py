@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 import bus
 from bus.errors import Deferred
+from bus.octets import Body, whole
 from bus.offload import leave_loop
 from bus.pdf.report import NAMES, Anchors, Inspection, State, find
 from bus.pdf.wire import receive, send
@@ -61,7 +62,7 @@ class Inspector:
         self._process: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
 
-    def inspect(self, data: bytes, anchors: Anchors, at: datetime, limits: Limits = DEFAULT) -> tuple[Inspection, float]:
+    def inspect(self, data: Body, anchors: Anchors, at: datetime, limits: Limits = DEFAULT) -> tuple[Inspection, float]:
         """What the signatures in ``data`` prove at ``at``, and the processor time that it took."""
         state = find(data)
         if state is not State.SIGNED:
@@ -71,7 +72,7 @@ class Inspector:
             return Inspection(State.UNREADABLE, f"larger than {MOST_SIZE >> 20} MiB"), 0.0
         request = json.dumps(_request(anchors, at, limits)).encode()
         with self._lock:
-            answer = json.loads(self._asked(request, data))
+            answer = json.loads(self._asked(request, whole(data)))
         return Inspection.of_json(answer["found"]), float(answer["seconds"])
 
     def close(self) -> None:

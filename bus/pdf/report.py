@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import Any
 
+from bus.octets import CHUNK, Body, regrouped
 from bus.receipt import legible
 
 #: A reader accepts a header within the first 1024 octets (ISO 32000-1, annex H, implementation note 13).
@@ -110,10 +111,18 @@ def _written(name: bytes) -> bytes:
 
 # The array stands beside the octets that it leaves out, so it is never inside a compressed object stream (12.8.1).
 _BYTE_RANGE = re.compile(_written(b"ByteRange"))
+#: Octets of that name, at most: it may lie across two portions.
+_LONGEST_NAME = 1 + 3 * len(b"ByteRange")
 
 
-def find(data: bytes) -> State:
+def find(data: Body) -> State:
     """OTHER for what is no PDF, UNSIGNED for a PDF that holds no signature; SIGNED where one should be looked for."""
-    if _HEADER not in data[:_HEADER_WITHIN]:
-        return State.OTHER
-    return State.SIGNED if _BYTE_RANGE.search(data) else State.UNSIGNED
+    portions = [data] if isinstance(data, bytes) else regrouped(data, CHUNK)
+    state, end = State.OTHER, b""
+    for portion in portions:
+        if state is State.OTHER and _HEADER not in portion[:_HEADER_WITHIN]:
+            return state
+        if _BYTE_RANGE.search(end + portion if end else portion):
+            return State.SIGNED
+        state, end = State.UNSIGNED, portion[-_LONGEST_NAME:]
+    return state

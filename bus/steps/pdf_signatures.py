@@ -15,7 +15,6 @@ all PDFs of a message, and 400 MiB; what takes more, is larger than 50 MiB or ca
 Raises Rejected ``document-unsigned`` and ``document-signature-invalid`` (5.7.x), Deferred ``inspection-unavailable`` (4.3.2).
 """
 
-import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -26,10 +25,11 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from bus import edxml, keyfiles
-from bus.edxml import Attachment
+from bus.edxml import Attached
 from bus.errors import ConfigurationError, Fault, Rejected
 from bus.exchange import Exchange, Step
 from bus.message import KIND, KIND_DOCUMENT, KIND_STATUS, Message
+from bus.octets import digest
 from bus.options import Duration, Model
 from bus.pdf import Anchors, Inspection, Limits, Signature, State, anchors_of, inspector
 from bus.site import Site
@@ -109,9 +109,9 @@ class Inspected:
     found: Inspection
 
     @classmethod
-    def of(cls, file: Attachment, found: Inspection) -> "Inspected":
+    def of(cls, file: Attached, found: Inspection) -> "Inspected":
         """The finding about a file."""
-        return cls(file.name[:_LONGEST_NAME], len(file.data), hashlib.sha256(file.data).hexdigest(), found)
+        return cls(file.name[:_LONGEST_NAME], len(file.data), digest(file.data).hex(), found)
 
     def as_json(self) -> Mapping[str, Any]:
         """The finding as the journal holds it."""

@@ -2,12 +2,14 @@
 
 import dataclasses
 import re
+from base64 import b64encode
 from datetime import datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from signed_pdfs import NOW, People, encrypted, sign, stamped_alone, unsigned, updated
 
+from bus.octets import CHUNK, Decoded, Octets
 from bus.pdf import Anchors, Inspection, Inspector, Signature, State, find
 
 #: A moment after everything here was signed.
@@ -156,6 +158,15 @@ def test_what_is_not_signed_is_known_without_a_parser() -> None:
     assert find(b"junk\n" + unsigned()) is State.UNSIGNED
     for name in (b"/ByteRange", b"/#42yteRange", b"/Byte#52ang#65", b"/Byt#65R#61nge"):
         assert find(unsigned() + name) is State.SIGNED
+
+
+@pytest.mark.parametrize("before", range(12))
+def test_a_large_pdf_is_looked_through_in_portions(before: int) -> None:
+    """What is decoded as it is read says the same, wherever a portion ends; the text is kept, the octets are not."""
+    data = (unsigned() + bytes(CHUNK))[: CHUNK - before]
+    assert find(Octets(Decoded(b64encode(data + b"/ByteRange")))) is State.SIGNED
+    assert find(Octets(Decoded(b64encode(data + b"/ByteRang")))) is State.UNSIGNED
+    assert find(Octets(Decoded(b64encode(bytes(CHUNK) + data + b"/ByteRange")))) is State.OTHER
 
 
 def test_a_report_survives_its_journey(officials: People, inspector: Inspector) -> None:

@@ -145,9 +145,11 @@ async def test_two_nodes_one_killed_and_the_broker_killed_under_load(rabbit: Rab
         back = asyncio.create_task(asyncio.to_thread(rabbit.start))
         found = await arrivals(desk, 90)
         assert (len(found), len(set(found))) == (90, 90)
-        for number in range(90):
-            statuses = [receipt.status for receipt in await two.receipts(f"doc-{number}")]
-            assert statuses == [Status.ACCEPTED, Status.DELIVERED], f"doc-{number}"
+        # What arrived just before the node died was not recorded: it is sent again when its lease is over, and recognised.
+        async with asyncio.timeout(60):
+            for number in range(90):
+                while [receipt.status for receipt in await two.receipts(f"doc-{number}")] != [Status.ACCEPTED, Status.DELIVERED]:
+                    await asyncio.sleep(0.1)
         await back
         until(lambda: ministry.figure(ministry.two, 'govbus_broker_connected{side="listening"}') == 1, 60)
     assert ministry.two.stop() == 0
