@@ -7,15 +7,15 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import attacked_site
 import pytest
-import uvicorn
+from edges import Dial, edge, ended
 
-from bus import arriving, daemon, http
+from bus import arriving, http
 from bus.endpoint import Request, Response
 from sandbox.process import BusProcess
 
@@ -23,15 +23,6 @@ PATIENCE = 0.3
 GET = b"GET /door HTTP/1.1\r\nHost: localhost\r\n\r\n"
 #: More than a socket's buffers hold, of what a door answers in one piece.
 LARGE = 8 << 20
-Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the test runner owns the process."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 @pytest.fixture
@@ -44,41 +35,8 @@ async def dial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator
     async def door(_request: Request) -> Response:
         return Response(200, "text/plain", bytes(LARGE))
 
-    async def well() -> dict[str, str]:
-        return {}
-
-    async def idle() -> None:
-        return None
-
-    application = http.Application([("/door", door)], well, well, idle, scratch=tmp_path)
-    settings = uvicorn.Config(
-        application, http=http.ClientCertificateProtocol, lifespan="off", ws="none", log_config=None, access_log=False
-    )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = _Server(settings)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        writers: list[asyncio.StreamWriter] = []
-
-        async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-            reader, writer = await asyncio.open_connection(*listener.getsockname())
-            writers.append(writer)
-            return reader, writer
-
+    async with edge(door, tmp_path) as connect:
         yield connect
-        for writer in writers:
-            writer.transport.abort()
-        server.should_exit = True
-        await serving
-
-
-async def ended(reader: asyncio.StreamReader) -> bytes:
-    """What still comes until the other side ends the connection, politely or not."""
-    got = bytearray()
-    async with asyncio.timeout(10):
-        with contextlib.suppress(ConnectionError):
-            while octets := await reader.read(1 << 20):
-                got += octets
-    return bytes(got)
 
 
 async def healthy(dial: Dial) -> bool:
@@ -122,32 +80,23 @@ async def test_fault_28_a_promised_body_that_never_comes_is_not_waited_for(dial:
     assert re.findall(rb"HTTP/1\.1 (\d+)", got) == [b"100", b"408"]
 
 
-async def test_fault_28_a_handshake_that_is_not_finished_is_not_waited_for(certs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_fault_28_a_handshake_that_is_not_finished_is_not_waited_for(
+    certs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A socket that never begins TLS, or stops in the middle of it, is let go."""
     monkeypatch.setattr(http, "MOST_HANDSHAKE", PATIENCE)
 
-    async def well() -> dict[str, str]:
-        return {}
-
-    async def idle() -> None:
-        return None
+    async def door(_request: Request) -> Response:
+        return Response(200, "text/plain", b"")
 
     def context(*_: object) -> ssl.SSLContext:
         return http.tls_context(certs / "own" / "tls.crt", certs / "own" / "tls.key")
 
-    application = http.Application([], well, well, idle)
-    settings = uvicorn.Config(
-        application, http=http.ClientCertificateProtocol, lifespan="off", log_config=None, ssl_context_factory=context
-    )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = daemon._Server(settings)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+    async with edge(door, tmp_path, ssl_context_factory=context) as connect:
         for said in (b"", bytes.fromhex("16030100f8010000f40303")):
-            reader, writer = await asyncio.open_connection(*listener.getsockname())
+            reader, writer = await connect()
             writer.write(said)
             assert await ended(reader) == b""
-        server.should_exit = True
-        await serving
 
 
 @pytest.fixture(scope="module")

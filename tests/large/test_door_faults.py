@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import uvicorn
+from edges import Dial, edge, ended
 
 from bus import arriving, http
 from bus.arriving import Arrival, Gone, Space
@@ -19,15 +18,6 @@ PATIENCE = 0.3
 HEAD = b"POST /door HTTP/1.1\r\nHost: localhost\r\n"
 #: More than any socket's buffers hold.
 LARGE = 32 << 20
-Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
-
-
-class _Server(uvicorn.Server):
-    """uvicorn without its signal handlers: the test runner owns the process."""
-
-    @contextlib.contextmanager
-    def capture_signals(self):
-        yield
 
 
 @pytest.fixture
@@ -48,41 +38,8 @@ async def dial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, seen: list[Reque
             return Response(500, "text/plain", request.refusal.code.encode())
         return Response(200, "text/plain", Octets(bytes(LARGE)) if request.method == "GET" else str(len(request.body)).encode())
 
-    async def well() -> dict[str, str]:
-        return {}
-
-    async def idle() -> None:
-        return None
-
-    application = http.Application([("/door", door)], well, well, idle, scratch=tmp_path)
-    settings = uvicorn.Config(
-        application, http=http.ClientCertificateProtocol, lifespan="off", ws="none", log_config=None, access_log=False
-    )
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = _Server(settings)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        writers: list[asyncio.StreamWriter] = []
-
-        async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-            reader, writer = await asyncio.open_connection(*listener.getsockname())
-            writers.append(writer)
-            return reader, writer
-
+    async with edge(door, tmp_path) as connect:
         yield connect
-        for writer in writers:
-            writer.transport.abort()
-        server.should_exit = True
-        await serving
-
-
-async def ended(reader: asyncio.StreamReader, seconds: float = 10.0) -> bytes:
-    """What still comes until the other side ends the connection, politely or not."""
-    got = bytearray()
-    async with asyncio.timeout(seconds):
-        with contextlib.suppress(ConnectionError):
-            while octets := await reader.read(1 << 20):
-                got += octets
-    return bytes(got)
 
 
 async def trickle(writer: asyncio.StreamWriter, octets: bytes) -> None:

@@ -6,33 +6,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helping import BEGIN, HandClock
+from helping import HandClock
 from simulated_store import Calm, Database, EmbeddedWriter, ServerWriter, SimulatedStore
+from store_fixtures import certs, clock, evidence, keyring
 
-from bus import pki
 from bus.evidence import Evidence
-from bus.keys import Keyring
 from bus.store.writer import Writer
 
 #: Where the contract of all stores is.
 sys.path.append(str(Path(__file__).parent.parent / "store"))
-
-
-@pytest.fixture(scope="session")
-def simulation_keys(tmp_path_factory: pytest.TempPathFactory) -> Keyring:
-    directory = tmp_path_factory.mktemp("certs")
-    pki.development(directory, organisation_name="Bộ Thử nghiệm", partners={}, now=BEGIN, key_type="ec-p256")
-    return Keyring.load(directory, {})
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def evidence(simulation_keys: Keyring, clock: HandClock) -> Evidence:
-    return Evidence(simulation_keys.signer("own/bus"), simulation_keys.own, clock)
 
 
 @pytest.fixture(scope="session")
