@@ -116,6 +116,7 @@ HOMES: dict[str, set[str]] = {
         "bus.revocation",
         "bus.signature",
         "bus.signer",
+        "bus.steps",
         "bus.timestamps",
         "bus.trust",
         "sandbox",

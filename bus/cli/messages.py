@@ -1,5 +1,6 @@
 """Commands about messages: messages, show, dead, resend, cancel, receipts, audit."""
 
+import asyncio
 import getpass
 import os
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,15 @@ from typing import Annotated, Any
 import typer
 
 from bus import audit as oracle
-from bus import daemon
+from bus import daemon, stamping
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields, language, say, table
 from bus.config import Loaded
 from bus.delivery import State
+from bus.errors import Rejected
+from bus.signature import xades
 from bus.store import Found, Hits, Store, Story
 from bus.store.tables import is_held
+from bus.timestamps import Authority
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; written into the journal with your name.")]
 Ids = Annotated[list[str], typer.Argument(help="Message ids.")]
@@ -167,17 +171,31 @@ def _nothing(message: str) -> None:
     raise typer.Exit(1)
 
 
-def receipts(message: Annotated[str, typer.Argument(metavar="ID")], site: SiteOption = Path(), json: JsonOption = False) -> None:
+def receipts(
+    message: Annotated[str, typer.Argument(metavar="ID")],
+    site: SiteOption = Path(),
+    time_stamp: Annotated[bool, typer.Option("--time-stamp", help="As XAdES-B-T: the site's authority is asked to stamp each.")] = False,
+    json: JsonOption = False,
+) -> None:
     """The signed receipts of a message, as XML, oldest first."""
-    with _opened(site) as (_, store):
+    with _opened(site) as (loaded, store):
         found = store.receipts_of(message)
     if not found:
         _nothing(message)
+    if time_stamp:
+        found = asyncio.run(_time_stamped(found, loaded.site.timestamps))
     if json:
         emit([xml.decode() for xml in found])
     else:
         for xml in found:
             print(xml.decode())
+
+
+async def _time_stamped(found: Sequence[bytes], authority: Authority | None) -> list[bytes]:
+    if authority is None:
+        raise Rejected("timestamps-undeclared")
+    tokens = [(await stamping.fetch(authority, xades.time_stamped(xml), daemon.utc_now))[0] for xml in found]
+    return [xades.with_timestamp(xml, token) for xml, token in zip(found, tokens, strict=True)]
 
 
 def resend(ids: Ids, reason: ReasonOption, site: SiteOption = Path(), json: JsonOption = False) -> None:
@@ -191,8 +209,6 @@ def cancel(ids: Ids, reason: ReasonOption, site: SiteOption = Path(), json: Json
 
 
 def _operate(action: str, ids: Sequence[str], reason: str, site: Path, json: bool) -> None:
-    import asyncio  # noqa: PLC0415 - only these two commands write
-
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")
 

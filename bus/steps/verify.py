@@ -6,16 +6,22 @@ The signature itself stays with the message as it was accepted.
 
 Which methods count is the signer's policy (``partners``: ``signatures``, ``legacy``); what counted only as legacy is in the history.
 
+``level: B-T`` demands a time-stamp on the signature (ETSI EN 319 132-1, section 5.3) by the authority that the site's ``timestamps`` names;
+the note in the history says when it was.
+
 ``by: sender`` (default) demands that the signer is the partner that sent it; ``by: partner`` takes any partner's signature. Raises
 Rejected 5.7.x: ``signature-invalid``, ``algorithm-refused``, ``certificate-…``, ``signer-not-sender``.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from cryptography import x509
+from pydantic import Field, model_validator
 
+from bus import timestamps
 from bus.errors import Rejected
 from bus.exchange import Exchange, Step
 from bus.message import SENDER
@@ -29,6 +35,13 @@ class Options(Signed):
     """Whose signature, in which form."""
 
     by: Literal["sender", "partner"] = Field("sender", description="whose: the sending partner's, or any partner's")
+    level: Literal["B-B", "B-T"] = Field("B-B", description="xades: B-T demands a time-stamp by the authority in the site's timestamps")
+
+    @model_validator(mode="after")
+    def _levelled(self) -> Self:
+        if self.level == "B-T" and self.profile != "xades":
+            raise ValueError("'level: B-T' is one of 'profile: xades'")
+        return self
 
 
 def build(options: Options, site: Site) -> Step:
@@ -39,6 +52,7 @@ def build(options: Options, site: Site) -> Step:
         "xmldsig-by-id": partial(xmldsig_by_id.verify, place=options.element),
     }
     verify_document = profiles[options.profile]
+    anchors = _anchors(site) if options.level == "B-T" else ()
 
     def verify(exchange: Exchange) -> Exchange:
         message = exchange.message
@@ -52,6 +66,27 @@ def build(options: Options, site: Site) -> Step:
         if options.by == "sender" and verified.identity != sender:
             raise Rejected("signer-not-sender", signer=verified.identity, partner=sender)
         old = f" by legacy {verified.legacy}" if verified.legacy else ""
-        return exchange.with_body(message.hollow.parsed(verified.octets), f"verify {options.profile} {verified.identity}{old}")
+        when = f" time-stamped {_time_stamped(verified, anchors).isoformat()}" if anchors else ""
+        return exchange.with_body(message.hollow.parsed(verified.octets), f"verify {options.profile} {verified.identity}{old}{when}")
 
     return verify
+
+
+def _anchors(site: Site) -> Sequence[x509.Certificate]:
+    if site.timestamps is None:
+        raise ValueError("'level: B-T' needs 'timestamps' in 'site': the authority whose time-stamps count")
+    return site.timestamps.anchors
+
+
+def _time_stamped(verified: Verified[str], anchors: Sequence[x509.Certificate]) -> datetime:
+    """The earliest time that a time-stamp on the signature proves; refuses a signature without one that holds."""
+    times: list[datetime] = []
+    refusal = Rejected("signature-invalid", check="a time-stamp on the signature (XAdES-B-T)")
+    for stamp in verified.time_stamps:
+        try:
+            times.append(timestamps.verify(stamp.token, stamp.octets, anchors).at)
+        except Rejected as error:
+            refusal = error
+    if not times:
+        raise refusal
+    return min(times)

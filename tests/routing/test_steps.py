@@ -1,14 +1,17 @@
 """Each step by itself, on real parts of the reference site."""
 
+import hashlib
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from lxml import etree
 from routing_messages import NOW, document, received
+from tsa_server import Authority
 
-from bus import edxml, xmlio
+from bus import edxml, timestamps, xmlio
 from bus.errors import Rejected
 from bus.exchange import Exchange, Step
 from bus.keys import Keyring
@@ -215,3 +218,26 @@ def test_a_document_in_another_order_is_valid_where_a_stylesheet_can_order_it(si
         step(validate, site, **schema)(exchange(moved))
     tolerant = step(validate, site, **schema, **{"normalised-by": "edxml/v1/normalise.xsl"})
     assert tolerant(exchange(moved)).message.body == moved
+
+
+def test_verify_demands_a_time_stamp_of_the_sites_own_authority(site: Site, tmp_path: Path) -> None:
+    """B-T: a token over the signature, by the authority in ``timestamps`` and no other; its time is in the history."""
+    now = site.clock().replace(microsecond=0)
+    authority, stranger = Authority(now), Authority(now)
+    stamping = replace(site, timestamps=timestamps.Authority("http://127.0.0.1:1/", tuple(authority.anchors()), timedelta(minutes=10)))
+    signed = xades.sign(document(UNIT, OFFICE), partner_signer(site, "telecom-authority", tmp_path), now)
+    demanding = step(verify, stamping, level="B-T")
+
+    def stamped(by: Authority, over: bytes) -> Exchange:
+        return replace(exchange(xades.with_timestamp(signed, by.token(hashlib.sha256(over).digest(), now))), now=now)
+
+    octets = xades.time_stamped(signed)
+    assert demanding(stamped(authority, octets)).history == (f"verify xades telecom-authority time-stamped {now.isoformat()}",)
+    for refused in (replace(exchange(signed), now=now), stamped(stranger, octets), stamped(authority, octets + b" ")):
+        with pytest.raises(Rejected) as refusal:
+            demanding(refused)
+        assert refusal.value.key in {"signature-invalid", "timestamp-invalid"}
+    with pytest.raises(ValueError, match="needs 'timestamps'"):
+        step(verify, site, level="B-T")
+    with pytest.raises(ValueError, match="profile: xades"):
+        step(verify, stamping, level="B-T", profile="xmldsig")
