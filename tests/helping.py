@@ -26,7 +26,7 @@ class HandClock:
         self.now += timedelta(**step)
 
 
-async def until(holds: Callable[[], object], seconds: float = 30.0) -> None:
+async def until(holds: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for what must come true; the test fails when it does not in time."""
     async with asyncio.timeout(seconds):
         while not holds():
