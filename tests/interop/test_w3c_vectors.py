@@ -56,7 +56,6 @@ UNKNOWN_METHODS = {
     _MERLIN.format("signature-x509-is"): "dsa-sha1",
     _MERLIN.format("signature-x509-crt"): "dsa-sha1",
     _MERLIN.format("signature-keyname"): "dsa-sha1",
-    _MERLIN.format("signature"): "dsa-sha1",
 }
 #: Vectors whose curve is not the one of as many bits as the hash: the method does not take such a key.
 OTHER_CURVES = {
@@ -69,7 +68,6 @@ OTHER_CURVES = {
 NO_KEY = {_2012.format("x509digest-rsa"): "rsa-sha256"}
 #: Why the document is refused, where it is for another reason than that its signature encloses or is beside what it signs.
 REASONS = {
-    _MERLIN.format("signature"): ("xml-doctype", ""),
     _MERLIN.format("signature-enveloped-dsa"): ("algorithm-refused", "dsa-sha1"),
 }
 EVERY = sorted(path.relative_to(_VECTORS).with_suffix("").as_posix() for path in _VECTORS.glob("*/*.xml"))
