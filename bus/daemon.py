@@ -331,8 +331,9 @@ class Daemon:
         if self._context is not None and loaded.tls != "none":
             present(self._context, *self._shown())
         points.reach("reload.done")
+        _log.info(log.RELOADED, routes=sorted(loaded.routes), generation=self._teller.number + 1, digest=digest)
+        # Last: who waits for this word may look at the log next.
         self._teller.taken(begun, digest)
-        _log.info(log.RELOADED, routes=sorted(loaded.routes), generation=self._teller.number, digest=digest)
 
     # --- health ---------------------------------------------------------------------------------------------------
 
