@@ -21,11 +21,22 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from bus import keyfiles
 from bus.answers import Answer, key_of
 from bus.errors import ConfigurationError, Fault, Rejected, suggestion
-from bus.ocsp import MALFORMED
 from bus.pkcs11 import TokenKey
 from bus.revocation import Statuses
 from bus.signer import Signer
-from bus.trust import Demands, Purpose, Trust, check_dates, der, name_text, policies_of, same_name, subject
+from bus.trust import (
+    Demands,
+    Purpose,
+    Trust,
+    check_dates,
+    der,
+    name_text,
+    policies_of,
+    readable,
+    same_name,
+    subject,
+    subject_key_identifier,
+)
 
 #: Identified certificates remembered; one a partner's system is usual, so this is far above any real site.
 _REMEMBERED = 4096
@@ -121,8 +132,8 @@ class Keyring:
         if known is not None and (known.hour, known.version) == (hour, version) and at < known.until:
             check_dates(known.parsed, at)
             return known.partner
-        parsed = _readable(certificate)
-        partner, until = self._identify(parsed, at, purpose, [_readable(one) for one in chain])
+        parsed = readable(certificate)
+        partner, until = self._identify(parsed, at, purpose, [readable(one) for one in chain])
         if len(self._identified) >= _REMEMBERED:
             self._identified.clear()
         self._identified[place] = _Known(parsed, partner, hour, version, until)
@@ -132,7 +143,7 @@ class Keyring:
         """Whether this certificate (DER), identified just now, counted although its status is not known: ``when-unknown: accept``."""
         if not any(trust.demands.revocation.accept_unknown for trust in self.trusts.values()):
             return False
-        return self.statuses.graced(_readable(certificate), at)
+        return self.statuses.graced(readable(certificate), at)
 
     def revocation_data(self, partner: str) -> RevocationData:
         """The lists in the partner's directory, and what its authorities answered."""
@@ -160,7 +171,7 @@ class Keyring:
 
     def find_ski(self, identifier: bytes) -> tuple[bytes, ...]:
         """Certificates (DER) lying in a trust directory by subject key identifier."""
-        return tuple(der(one) for one in self._lying if _ski(one) == identifier)
+        return tuple(der(one) for one in self._lying if subject_key_identifier(one) == identifier)
 
     def entries(self) -> tuple[KeyEntry, ...]:
         """Every certificate, revocation list and answer, for ``govbus keys``."""
@@ -197,23 +208,6 @@ class Keyring:
             # The refusal that knew most about the certificate: any but "unknown".
             raise max(refusals, key=lambda refusal: refusal.key != "certificate-unknown")
         return next(iter(good.items()))
-
-
-def _readable(certificate: bytes) -> x509.Certificate:
-    try:
-        parsed = x509.load_der_x509_certificate(certificate)
-        _ = parsed.subject, parsed.issuer, parsed.extensions
-    except MALFORMED:
-        raise Rejected("certificate-unknown", subject="(not readable as X.509)") from None
-    return parsed
-
-
-def _ski(certificate: x509.Certificate) -> bytes:
-    """The identifier in the certificate; where it has none, the one that stacks compute (RFC 5280 section 4.2.1.2, method 1)."""
-    try:
-        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:
-        return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
 
 
 def _entry(name: str, kind: str, certificate: x509.Certificate, partner: str = "", detail: str = "") -> KeyEntry:

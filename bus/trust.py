@@ -211,6 +211,24 @@ def is_authority(certificate: x509.Certificate) -> bool:
         return False
 
 
+def readable(certificate: bytes) -> x509.Certificate:
+    """A certificate (DER). Raises Rejected."""
+    try:
+        parsed = x509.load_der_x509_certificate(certificate)
+        _ = parsed.subject, parsed.issuer, parsed.extensions
+    except MALFORMED:
+        raise Rejected("certificate-unknown", subject="(not readable as X.509)") from None
+    return parsed
+
+
+def subject_key_identifier(certificate: x509.Certificate) -> bytes:
+    """The identifier in the certificate; where it has none, the one that stacks compute (RFC 5280 section 4.2.1.2, method 1)."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+    except x509.ExtensionNotFound:
+        return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest
+
+
 def divided(authorities: Sequence[x509.Certificate]) -> tuple[tuple[x509.Certificate, ...], tuple[x509.Certificate, ...]]:
     """Anchors, and intermediates: authorities whose own issuer, by its name, lies beside them. Whether it signed them, paths show."""
     names = {one.subject for one in authorities}

@@ -22,7 +22,7 @@ from bus.errors import ConfigurationError, Fault, Rejected
 from bus.octets import Body
 from bus.proofs.manifest import SITE, Held, Manifest, invalid, octets_of
 from bus.revocation import Statuses
-from bus.trust import Demands, Trust, der, divided, is_authority, same_name, subject
+from bus.trust import Demands, Trust, der, divided, is_authority, readable, same_name, subject, subject_key_identifier
 
 #: Directories below the one that is given, at most: it is a directory of certificates.
 _MOST_DIRECTORIES = 1000
@@ -113,7 +113,7 @@ class Known:
 
     def find_ski(self, identifier: bytes) -> tuple[bytes, ...]:
         """By subject key identifier."""
-        return tuple(der(one) for one in self.certificates if _ski(one) == identifier)
+        return tuple(der(one) for one in self.certificates if subject_key_identifier(one) == identifier)
 
 
 def given(directory: Path) -> list[Trust]:
@@ -136,16 +136,6 @@ def held(manifest: Manifest, files: Mapping[str, Body], trusts: Sequence[Trust] 
     return Authorities(trusts, trusted, responses)
 
 
-def readable(certificate: bytes) -> x509.Certificate:
-    """A certificate (DER). Raises Rejected."""
-    try:
-        parsed = x509.load_der_x509_certificate(certificate)
-        _ = parsed.subject, parsed.issuer, parsed.extensions
-    except ValueError:
-        raise Rejected("certificate-unknown", subject="(not readable as X.509)") from None
-    return parsed
-
-
 def _by_owner(listed: Iterable[Held], files: Mapping[str, Body]) -> dict[str, list[tuple[str, bytes]]]:
     found: dict[str, list[tuple[str, bytes]]] = {}
     for one in listed:
@@ -157,7 +147,7 @@ def _trust(of: str, certificates: Iterable[bytes], lists: Iterable[bytes]) -> Tr
     try:
         parsed = [readable(one) for one in certificates]
         crls = tuple(x509.load_der_x509_crl(one) for one in lists)
-    except (ValueError, Rejected) as error:
+    except (*ocsp.MALFORMED, Rejected) as error:
         raise invalid(f"certificates of {of}", str(error)) from None
     anchors, intermediates = divided([one for one in parsed if is_authority(one)])
     return Trust(of, anchors, tuple(one for one in parsed if not is_authority(one)), crls, intermediates)
@@ -169,10 +159,3 @@ def _refusal(trust: Trust, certificate: x509.Certificate, at: datetime) -> Rejec
     except Rejected as refusal:
         return refusal
     return None
-
-
-def _ski(certificate: x509.Certificate) -> bytes:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:
-        return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest

@@ -13,14 +13,13 @@ from bus import checkpoint, merkle, timestamps
 from bus.checkpoint import Summary
 from bus.errors import Rejected
 from bus.octets import digest
-from bus.proofs.authorities import readable
 from bus.proofs.case import Case, JournalRow, within
 from bus.proofs.lines import Line, established, unproved
 from bus.proofs.manifest import TSA, Stated, invalid
 from bus.signature import xades
 from bus.signature.policy import ours
 from bus.timestamps import Stamp
-from bus.trust import name_text
+from bus.trust import name_text, readable
 
 
 @dataclass(frozen=True, slots=True)

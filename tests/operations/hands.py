@@ -1,11 +1,9 @@
 """What operators and units do in these tests: type commands, send documents, read mailboxes."""
 
 import asyncio
-import json
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from helping import become
+from helping import Done, govbus
 
 from bus import generation
 from bus.errors import Deferred
@@ -27,29 +25,6 @@ from sandbox.unit import Unit
 
 PARTNERS = {TELECOM_AUTHORITY.code: "telecom-authority", SECURITY_AUTHORITY.code: "digital-agency"}
 AGENCY, NEIGHBOUR = PARTNER_AGENCY, SECURITY_AUTHORITY
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended."""
-
-    code: int
-    said: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.said.splitlines()[-1])
-
-
-def govbus(*words: object, **environment: str) -> Done:
-    """One command, as an operator types it: in a process forked from this one, which need not import everything anew."""
-    with tempfile.TemporaryFile() as said:
-        pid = os.fork()
-        if not pid:
-            become(["govbus", *map(str, words)], {"GOVBUS_LANG": "en", "GOVBUS_STORE": "", **environment}, said.fileno(), said.fileno())
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        said.seek(0)
-        return Done(code, said.read().decode())
 
 
 async def typed(*words: object) -> Done:

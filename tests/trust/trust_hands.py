@@ -2,22 +2,19 @@
 
 import asyncio
 import json
-import os
 import signal
 import ssl
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from helping import become
+from helping import govbus
 
 from bus import generation
 from bus.generation import Generation
@@ -27,25 +24,6 @@ from sandbox.process import BusProcess
 from sandbox.unit import Unit
 
 PARTNERS = {TELECOM_AUTHORITY.code: "telecom-authority", SECURITY_AUTHORITY.code: "digital-agency"}
-
-
-@dataclass(frozen=True)
-class Done:
-    """How a command ended, and all that it said."""
-
-    code: int
-    said: str
-
-
-def govbus(*words: object, **environment: str) -> Done:
-    """One command, as an operator types it, in a process forked from this one."""
-    with tempfile.TemporaryFile() as said:
-        pid = os.fork()
-        if not pid:
-            become(["govbus", *map(str, words)], {"GOVBUS_LANG": "en", "GOVBUS_STORE": "", **environment}, said.fileno(), said.fileno())
-        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        said.seek(0)
-        return Done(code, said.read().decode())
 
 
 def audited(site: Path, **environment: str) -> dict[str, int]:
