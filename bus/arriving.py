@@ -24,6 +24,7 @@ from typing import IO, Any
 from bus import metrics
 from bus.errors import Deferred, Rejected
 from bus.octets import SMALL
+from bus.offload import FILES
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -169,7 +170,7 @@ class Arrival:
         self._worked = self._large
         file.seek(0)
         try:
-            body = await asyncio.to_thread(file.read)
+            body = await FILES.run(file.read)
         except OSError as error:
             raise Deferred("store-unavailable") from error
         self._close()

@@ -23,6 +23,7 @@ from bus.checkpoint import Summary
 from bus.errors import BusError, Deferred
 from bus.evidence import Evidence
 from bus.lanes import trouble
+from bus.offload import UPKEEP
 from bus.site import Clock
 from bus.store import Checkpoint, Growth, Store
 from bus.timestamps import Authority
@@ -118,7 +119,7 @@ class Checkpointing:
 
     async def _look(self) -> None:
         """Where the store stands: other processes write to it, too."""
-        self._newest, self._stamped, first = await asyncio.to_thread(self._read)
+        self._newest, self._stamped, first = await UPKEEP.run(self._read)
         if self._stamped is not None and self._stamped.stamped is not None:
             self._since = self._stamped.stamped
         elif first is not None:
@@ -140,11 +141,11 @@ class Checkpointing:
         """One checkpoint, and more of them while there is more than goes into one. The store's first says only when it began."""
         more = True
         while more:
-            grown = await asyncio.to_thread(self._store.growth)
+            grown = await UPKEEP.run(self._store.growth)
             if not grown.spans and self._newest is not None:
                 return
             at = self._clock()
-            xml = await asyncio.to_thread(self._signed, grown, at)
+            xml = await UPKEEP.run(self._signed, grown, at)
             points.reach("checkpoint.signed")
             if await self._store.keep_checkpoint(grown, at, xml):
                 rows = sum(span.size for span in grown.spans)

@@ -36,6 +36,7 @@ from bus.evidence import Evidence
 from bus.http import Application, ClientCertificateProtocol, present, tls_context
 from bus.ids import uuid7
 from bus.node import Node
+from bus.offload import UPKEEP, Look
 from bus.receipt import Receipt
 from bus.responders import Responders, kept
 from bus.site import Site
@@ -202,6 +203,8 @@ class Daemon:
         keyring = self._loaded.site.keyring
         self._responders = Responders(root / "data" / "revocation", utc_now, keyring.statuses, keyring.authorities())
         self._watch = Watch(keyring, utc_now)
+        self._store_look = Look("health", self._store.targets_with_work)
+        self._gauges_look = Look("gauges", self._store.gauges, patience=30.0)
         self._wakeup: Wakeup | None = None
         self._application = Application(self._doors(), self._health, self._ready, self._measure, self._warnings, scratch=root / "data")
         self._reloading: asyncio.Task[None] | None = None
@@ -311,7 +314,7 @@ class Daemon:
     async def _reload_now(self, begun: datetime) -> None:
         try:
             # Schemas take a second to compile: not on the loop.
-            loaded, digest = await asyncio.to_thread(generation.load, self._root, self._environment, utc_now)
+            loaded, digest = await UPKEEP.run(generation.load, self._root, self._environment, utc_now)
         except ConfigurationError as error:
             _log.error(log.RELOAD_FAILED, faults=[str(fault) for fault in error.faults])
             self._teller.refused(begun, error.faults)
@@ -343,7 +346,7 @@ class Daemon:
     async def _ready(self) -> Mapping[str, str]:
         unwell = dict(await self._health())
         try:
-            await asyncio.to_thread(self._store.targets_with_work)
+            await self._store_look()
         except Exception as error:  # noqa: BLE001 - whatever the store raises, it is not well
             unwell["store"] = f"the store does not answer: {type(error).__name__}"
         try:
@@ -365,7 +368,7 @@ class Daemon:
 
     async def _measure(self) -> None:
         """Bring the gauges up to date."""
-        gauges = await asyncio.to_thread(self._store.gauges)
+        gauges = await self._gauges_look()
         # What stands nowhere any more is not counted at all.
         metrics.BACKLOG.clear()
         metrics.OLDEST.clear()

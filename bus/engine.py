@@ -34,7 +34,7 @@ from bus.exchange import Target
 from bus.housekeeping import Housekeeping
 from bus.lanes import LEASE, Lanes
 from bus.message import ENDPOINT, LEGACY, RECEIVERS, SENDER, Message
-from bus.offload import offload
+from bus.offload import act_for, offload
 from bus.options import PushOptions
 from bus.organisations import Organisation
 from bus.receipt import Status
@@ -109,6 +109,7 @@ class Engine:
     async def accept(self, endpoint: str, message: Message, request: SignedRequest | None = None) -> Answer:
         """Gate, then one transaction, then the receipt. Whatever this returns is on disk. Raises Rejected or Deferred."""
         message = replace(message, id=self._ids(), headers={**message.headers, ENDPOINT: endpoint})
+        act_for(message.header(SENDER))
         try:
             if self._checkpointing is not None:
                 self._checkpointing.admit()
@@ -259,6 +260,7 @@ class Engine:
     async def _attempt(self, work: Work) -> Exception | None:
         """One claimed delivery, once. Ends in a committed change of state, or in nothing: then its lease runs out. Gives what failed."""
         points.reach("lane.claimed")
+        act_for(work.message.header(SENDER))
         try:
             with metrics.ATTEMPT_SECONDS.labels(work.delivery.target).time():
                 async with asyncio.timeout(self._attempt_seconds):

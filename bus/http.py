@@ -31,6 +31,7 @@ from bus.arriving import MOST_SILENCE, Arrival, Gone, Receive, Space, linger
 from bus.endpoint import Door, Request, Response
 from bus.errors import BusError
 from bus.octets import streamed
+from bus.offload import act_for
 
 #: Octets of a request's line and headers together. VXP names up to 10 000 receivers there, twice.
 MOST_HEADERS = 1 << 20
@@ -202,6 +203,7 @@ class Application:
             await self._through(door, scope, receive, send, arrival)
 
     async def _through(self, door: Door, scope: Scope, receive: Receive, send: Send, arrival: Arrival) -> None:
+        act_for(_source(scope), known=False)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         body, refusal = b"", None
         try:
@@ -292,6 +294,11 @@ def _request(scope: Scope, headers: dict[str, str], body: bytes, refusal: BusErr
         peer_certificate=scope.get("extensions", {}).get("tls", {}).get("client_certificate"),
         refusal=refusal,
     )
+
+
+def _source(scope: Scope) -> str:
+    """The address that a request comes from; "" where a socket has none."""
+    return str((scope.get("client") or ("",))[0])
 
 
 def _is_ipv6(address: str) -> bool:

@@ -17,6 +17,7 @@ import structlog
 from bus import log, metrics
 from bus.breaker import Breaker
 from bus.errors import Deferred
+from bus.offload import READS
 from bus.options import PushOptions
 from bus.store import Owed, Store, Work
 
@@ -208,7 +209,7 @@ class Lanes:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
-                targets = await asyncio.to_thread(self._store.targets_with_work)
+                targets = await READS.run(self._store.targets_with_work)
             except Exception as error:  # noqa: BLE001 - as in _claim
                 trouble(error)
                 continue

@@ -18,6 +18,7 @@ ATTEMPT_SECONDS = Histogram(
     "govbus_attempt_seconds", "Time one attempt took.", ["target"], buckets=(0.001, 0.005, 0.02, 0.1, 0.5, 2, 10, 60, 300)
 )
 BYTES_IN_FLIGHT = Gauge("govbus_door_bytes_in_flight", "Request bytes held in memory at the door.")
+POOL_FULL = Counter("govbus_work_put_off_total", "Work that found no room in its pool, and was answered 4.3.2.", ["pool"])
 CERTIFICATE_DAYS = Gauge("govbus_certificate_days_left", "Days until a certificate expires.", ["name"])
 REVOCATION_QUESTIONS = Counter("govbus_revocation_questions_total", "Questions to responders and lists.", ["partner", "kind", "outcome"])
 REVOCATION_DOWN = Gauge("govbus_revocation_unavailable", "1 while nobody answers about a partner's certificates.", ["partner"])

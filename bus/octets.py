@@ -8,13 +8,14 @@ Promise: pieces never change, so the chunks are the same each time they are aske
 Raises what a piece raises while it is read; ``decoded`` ValueError for what is not base64 (RFC 4648 section 4, white space allowed).
 """
 
-import asyncio
 import hashlib
 import io
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Protocol
 
 import pybase64
+
+from bus.offload import FILES
 
 #: Up to this many octets a body is plain ``bytes``: copying it costs less than keeping track of its pieces.
 SMALL = 1 << 20
@@ -115,7 +116,7 @@ def chunks(body: Body | memoryview) -> Iterator[Chunk]:
 async def streamed(body: Body) -> AsyncIterator[Chunk]:
     """The same for who sends them: a file or a database is read in a thread, so that the event loop waits for neither."""
     portions = chunks(body)
-    while (chunk := await asyncio.to_thread(next, portions, None)) is not None:
+    while (chunk := await FILES.run(next, portions, None)) is not None:
         yield chunk
 
 

@@ -28,6 +28,7 @@ from bus import log, metrics, ocsp
 from bus.answers import Answer, key_of, read_crl, read_ocsp
 from bus.errors import Phrase, text
 from bus.ocsp import MALFORMED, Unanswered
+from bus.offload import LARGE
 from bus.revocation import Failure, Link, Statuses
 from bus.site import Clock
 
@@ -184,7 +185,7 @@ class Responders:
         certificate, issuer = link.certificate, link.issuer
         if kind == "crl":
             octets = await self._exchanged(address, None, MOST_CRL)
-            return await asyncio.to_thread(read_crl, octets, certificate, issuer, self._clock())
+            return await LARGE.run(read_crl, octets, certificate, issuer, self._clock())
         nonce = secrets.token_bytes(ocsp.NONCE_OCTETS)
         octets = await self._exchanged(address, ocsp.request(certificate, issuer, nonce), MOST_OCSP)
         return read_ocsp(octets, certificate.serial_number, issuer, self._clock(), nonce)

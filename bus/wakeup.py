@@ -28,6 +28,7 @@ from kombu import Exchange, Queue
 from bus import log, metrics
 from bus.amqp import Broker, Consumer, Letter, Publisher, Received
 from bus.errors import BusError
+from bus.offload import UPKEEP
 
 #: Pause between two rounds of sending, in seconds; what is told meanwhile goes out together.
 _ROUND: Final = 0.05
@@ -78,7 +79,7 @@ class Wakeup:
         self._telling.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._telling
-        await asyncio.gather(asyncio.to_thread(self._consumer.stop), asyncio.to_thread(self._publisher.stop))
+        await asyncio.gather(UPKEEP.run(self._consumer.stop), UPKEEP.run(self._publisher.stop))
 
     def unwell(self) -> Mapping[str, str]:
         """What is wrong with the broker, by what it keeps us from; empty when nothing is."""

@@ -5,6 +5,7 @@ PKCS#11 tokens still sign; an alarm when one does not, and word when it does aga
 """
 
 import asyncio
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import date, datetime, timedelta
@@ -14,6 +15,7 @@ import structlog
 from bus import log, metrics
 from bus.errors import LANGUAGES, Deferred, Phrase, text
 from bus.keys import KeyEntry, Keyring
+from bus.offload import Look
 from bus.pkcs11 import TokenKey
 from bus.site import Clock
 
@@ -34,6 +36,7 @@ class Watch:
         self._clock = clock
         self._day = date.min
         self._down: dict[str, Deferred] = {}
+        self._tokens = Look("tokens", self._prove)
 
     async def run(self) -> None:
         """Round after round, for ever."""
@@ -52,15 +55,19 @@ class Watch:
         await self.look_at_tokens()
 
     async def look_at_tokens(self) -> Mapping[str, Deferred]:
-        """The keys in tokens that do not sign now, by name."""
+        """The keys in tokens that do not sign now, by name; as of the last look where a library does not come back."""
+        with contextlib.suppress(TimeoutError):
+            await self._tokens()
+        return dict(self._down)
+
+    def _prove(self) -> None:
         for token in self.keyring.tokens:
             try:
-                await asyncio.to_thread(token.prove)
+                token.prove()
             except (Deferred, ValueError) as error:
                 self._fell(token, error if isinstance(error, Deferred) else token.unavailable(str(error)))
             else:
                 self._rose(token)
-        return dict(self._down)
 
     def _tell_of_ends(self, now: datetime) -> None:
         for entry in ending(self.keyring, now):

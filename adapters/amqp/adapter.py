@@ -11,7 +11,7 @@ from bus.endpoint import Bus, Door, Features, Sent
 from bus.errors import Deferred
 from bus.message import CONTENT_TYPE, DOCUMENT_ID, FROM, KIND, Message
 from bus.octets import whole
-from bus.offload import offload
+from bus.offload import UPKEEP, offload
 from bus.site import Site
 
 #: What a receiver may want to know without opening the document; anything longer stands in the document only.
@@ -63,7 +63,7 @@ class Adapter:
         if self._inbox is not None:
             await self._inbox.stop()
         if self._publisher is not None:
-            await asyncio.to_thread(self._publisher.stop)
+            await UPKEEP.run(self._publisher.stop)
 
     async def send(self, message: Message) -> Sent:
         """Publish once, and wait for the confirm. Raises what ``bus.amqp`` says."""

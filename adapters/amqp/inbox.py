@@ -24,7 +24,7 @@ from bus.amqp import Broker, Consumer, Letter, Publisher, Received
 from bus.endpoint import Answer, Bus
 from bus.errors import BusError, Deferred, Rejected
 from bus.message import CONTENT_TYPE, CREDENTIAL, SENDER, SENDER_MESSAGE_ID, Message
-from bus.offload import offload
+from bus.offload import UPKEEP, offload
 
 T = TypeVar("T")
 
@@ -81,9 +81,9 @@ class Inbox:
         for task in self._working:
             task.cancel()
         await asyncio.gather(*self._working, return_exceptions=True)
-        await asyncio.to_thread(self._consumer.stop)
+        await UPKEEP.run(self._consumer.stop)
         if self._publisher is not None:
-            await asyncio.to_thread(self._publisher.stop)
+            await UPKEEP.run(self._publisher.stop)
 
     # --- in the consumer's thread -----------------------------------------------------------------------------------
 

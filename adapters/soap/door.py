@@ -20,7 +20,7 @@ from bus.endpoint import Bus, Request, Response, SignedRequest
 from bus.errors import BusError, Deferred, Rejected
 from bus.message import CONTENT_TYPE, CREDENTIAL, LEGACY, SENDER, SENDER_MESSAGE_ID, Message, bounded
 from bus.octets import Body, joined
-from bus.offload import offload
+from bus.offload import act_for, offload
 from bus.revocation import settled
 from bus.signature import wss
 from bus.site import Site
@@ -114,6 +114,7 @@ class Door:
             envelope = opened
             identified = partial(offload, len(request.body), self._identified, envelope, request.peer_certificate)
             caller = await settled(self._site.keyring.statuses, identified)
+            act_for(caller.partner)
             parameters = payloads.parameters(envelope.payload, envelope.hollow)
             soap.check_action(envelope, payloads.action(parameters.operation), parameters.operation)
             signed = _signed(received, envelope, caller)

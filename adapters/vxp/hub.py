@@ -18,7 +18,7 @@ from bus.endpoint import Bus, Pending, Request, Response
 from bus.errors import BusError, Deferred, Rejected
 from bus.message import CREDENTIAL, KIND, RECEIVERS, SENDER
 from bus.octets import Body
-from bus.offload import offload
+from bus.offload import act_for, offload
 from bus.organisations import well_formed
 from bus.site import Partner, Site
 
@@ -55,6 +55,7 @@ class Hub:
             raise request.refusal
         operation = self._operation(request)
         call = vxp.verify(request.headers, self._secret, self._site.clock(), self._options.skew)
+        act_for(self._partner(call).name)
         return await operation(self, call, request)
 
     def _operation(self, request: Request) -> "Operation":

@@ -1,7 +1,8 @@
 """Inspector: our side of the process that reads PDFs (``bus.pdf.__main__``).
 
-The process is started when the first PDF that may be signed comes, costs about 60 MB, and is shared by all that this process inspects:
-one PDF at a time. ``inspect`` waits for it, so it leaves the event loop first (``bus.offload``); of what is not signed it says so at once.
+The process is started when the first PDF that may be signed comes, and costs about 60 MB. There is one for each thread of ``PDFS``
+(``bus.offload``), so that the PDFs of one partner keep nobody else's waiting. ``inspect`` waits for it, so it demands such a thread first;
+of what is not signed it says so at once.
 
 Bounds, for each PDF: ``Limits.seconds`` of processor time and ``Limits.memory`` octets of address space, both the kernel's; what goes
 beyond them is an Inspection UNREADABLE. If there is no answer at all in PATIENCE (the machine is overloaded, or has no memory), it is
@@ -18,7 +19,6 @@ import threading
 from base64 import b64encode
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 import bus
 from bus.errors import Deferred
 from bus.octets import Body, whole
-from bus.offload import leave_loop
+from bus.offload import PDFS, demand
 from bus.pdf.report import NAMES, Anchors, Inspection, State, find
 from bus.pdf.wire import receive, send
 from bus.trust import Trust, der
@@ -67,7 +67,7 @@ class Inspector:
         state = find(data)
         if state is not State.SIGNED:
             return Inspection(state), 0.0
-        leave_loop()
+        demand(PDFS)
         if len(data) > MOST_SIZE:
             return Inspection(State.UNREADABLE, f"larger than {MOST_SIZE >> 20} MiB"), 0.0
         request = json.dumps(_request(anchors, at, limits)).encode()
@@ -141,7 +141,12 @@ def _request(anchors: Anchors, at: datetime, limits: Limits) -> dict[str, Any]:
     return {**lists, "at": at.isoformat(), "seconds": limits.seconds, "memory": limits.memory}
 
 
-@cache
+_of_thread = threading.local()
+
+
 def inspector() -> Inspector:
-    """The one of this process."""
-    return Inspector()
+    """The one of this thread."""
+    if not hasattr(_of_thread, "inspector"):
+        _of_thread.inspector = Inspector()
+    found: Inspector = _of_thread.inspector
+    return found

@@ -5,7 +5,6 @@ transaction leaves a file nobody names, which the audit reports as a note. Large
 (50 MB in a row would hold it for some 190 ms).
 """
 
-import asyncio
 import os
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import sqlalchemy as sa
 from bus import points
 from bus.errors import Deferred, Rejected
 from bus.octets import CHUNK, SMALL, Body, Octets, chunks, joined, whole
+from bus.offload import FILES
 from bus.store import dialect
 from bus.store.tables import blob_parts, blobs
 from bus.store.transaction import Transaction, Turn
@@ -86,7 +86,7 @@ class Files:
     async def keep(self, digest: str, body: Body) -> Body:
         """Have a large body on disk when this returns, without holding up the event loop. Raises Deferred 4.3.1."""
         if len(body) > IN_ROW:
-            await asyncio.to_thread(self._write, digest, body)
+            await FILES.run(self._write, digest, body)
         return Octets(_File(self.path(digest), len(body))) if len(body) > SMALL else body
 
     def _write(self, digest: str, body: Body) -> None:

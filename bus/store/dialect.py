@@ -65,7 +65,7 @@ _MISTAKES = (exc.IntegrityError, exc.ProgrammingError, exc.DataError, exc.NotSup
 
 
 #: Connections for readers; also of those who keep and read large bodies on PostgreSQL.
-READERS = 4
+READERS = 8
 
 
 def engine(url: str, *, writer: bool, sole: str = "") -> sa.Engine:

@@ -5,7 +5,6 @@ A crash between the two leaves octets nobody names, which the audit reports as a
 one part, and a connection only while it is fetched: a partner may take as long over a body as his line does.
 """
 
-import asyncio
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import sqlalchemy as sa
 from bus import points
 from bus.errors import Rejected
 from bus.octets import SMALL, Body, Chunk, Octets, chunks, joined, regrouped
+from bus.offload import FILES
 from bus.store import dialect
 from bus.store.blobs import IN_ROW
 from bus.store.tables import blob_parts
@@ -53,7 +53,7 @@ class Parts:
     async def keep(self, digest: str, body: Body) -> Body:
         """Have a large body in the database when this returns, without holding up the event loop. Raises Deferred 4.3.1."""
         if len(body) > IN_ROW:
-            await asyncio.to_thread(self._write, digest, body)
+            await FILES.run(self._write, digest, body)
         return Octets(_Rows(self, digest, len(body))) if len(body) > SMALL else body
 
     def _write(self, digest: str, body: Body) -> None:

@@ -31,6 +31,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 
+from bus.offload import UPKEEP
 from bus.store import archive, dialect, parts
 from bus.store.archive import Order, Places, Segment
 from bus.store.blobs import UNFINISHED, Files, Shelf
@@ -66,13 +67,13 @@ class Pruning:
 
     async def run(self, order: Order) -> Pruned:
         """Carry out an order. Raises Deferred 4.3.1 where it could not go on: what was pruned by then is, and it may be ordered again."""
-        chosen, digest = await asyncio.to_thread(self._archived, order)
+        chosen, digest = await UPKEEP.run(self._archived, order)
         said = {**order.said(), "archive": digest, "chains": chosen.until}
         await self.write(partial(_say, event="pruning", detail=said))
         gone = await self._each(partial(_ended, chosen), partial(_prune, chosen=chosen))
         refused = await self._each(partial(_refusals, chosen, stamp(order.before)), _prune_refusals)
         swept = await self._sweep()
-        stayed = await asyncio.to_thread(self._kept, chosen.until)
+        stayed = await UPKEEP.run(self._kept, chosen.until)
         numbers = {"messages": gone, "refusals": refused, "blobs": swept}
         await self.write(partial(_say, event="pruned", detail={**said, **numbers, "kept": stayed}))
         return Pruned(gone, refused, swept, digest)
@@ -98,7 +99,7 @@ class Pruning:
     async def _listed(self, listed: Callable[[Snapshot, str], list[str]]) -> AsyncIterator[Sequence[str]]:
         """Ids in their order, each list from a short look of its own: a long one would hold up the write-ahead log."""
         last = ""
-        while ids := await asyncio.to_thread(self._look, listed, last):
+        while ids := await UPKEEP.run(self._look, listed, last):
             for begin in range(0, len(ids), AT_ONCE):
                 yield ids[begin : begin + AT_ONCE]
             last = ids[-1]
@@ -115,7 +116,7 @@ class Pruning:
 
     async def _sweep(self) -> int:
         """Remove the octets that nobody names."""
-        marks, in_rows, large = await asyncio.to_thread(self._unnamed)
+        marks, in_rows, large = await UPKEEP.run(self._unnamed)
         swept, sweep = 0, _Sweep(marks)
         for begin in range(0, len(in_rows), AT_ONCE):
             began = time.monotonic()
@@ -124,7 +125,7 @@ class Pruning:
         for digest in large:
             if isinstance(self.files, Files):
                 if await self.write(partial(sweep.free, digest=digest)):
-                    swept += await asyncio.to_thread(_discard, self.files.path(digest))
+                    swept += await UPKEEP.run(_discard, self.files.path(digest))
             else:
                 swept += await self.write(partial(sweep.parts, digest=digest))
         return swept

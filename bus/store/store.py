@@ -19,6 +19,7 @@ from bus.endpoint import Answer, Fetched, Pending, Sent, SignedRequest
 from bus.errors import Rejected
 from bus.message import SENDER, Message
 from bus.octets import Body, digest, whole
+from bus.offload import FILES, READS
 from bus.receipt import Receipt, Status
 from bus.store import accepting, archive, backup, checkpoints, deadlines, dialect, mailbox, migrate, operating, working
 from bus.store.archive import Order
@@ -123,9 +124,9 @@ class Store:
             return None
         if len(request.body) <= IN_ROW:
             return sha256(whole(request.body)), request
-        if await asyncio.to_thread(self._read.sent, message.header(SENDER), accepting.sender_key(message)):
+        if await READS.run(self._read.sent, message.header(SENDER), accepting.sender_key(message)):
             return None
-        name = (await asyncio.to_thread(digest, request.body)).hex()
+        name = (await FILES.run(digest, request.body)).hex()
         return name, replace(request, body=await self._files.keep(name, request.body))
 
     async def _shelved(self, message: Message) -> Message:
@@ -163,7 +164,7 @@ class Store:
             return bytes(in_row)
         if size <= IN_ROW:
             raise Rejected("content-lost", digest=digest)
-        return await asyncio.to_thread(self._files.read, digest, size)
+        return await FILES.run(self._files.read, digest, size)
 
     async def routed(self, work: Work, results: Sequence[Owed], taps: Mapping[str, Any], history: Sequence[str]) -> Sequence[Work]:
         """A route has decided: its delivery is DONE and ``results`` are owed; gives those claimed at once. Raises LostClaim, ValueError."""
@@ -192,12 +193,12 @@ class Store:
 
         ``last``: why those that were never tried were not, by language.
         """
-        ids = await asyncio.to_thread(deadlines.late, self._engines[1], target, at, created)
+        ids = await READS.run(deadlines.late, self._engines[1], target, at, created)
         return await self._write(partial(deadlines.expire, ids=ids, at=at, last=last)) if ids else ()
 
     async def unconfirmed(self, term: Term, now: datetime) -> tuple[Mapping[str, int], Sequence[Missed]]:
         """By owner, how many deliveries are overdue; and those of them, a hundred at most, that an alarm is now journalled about."""
-        numbers, ids = await asyncio.to_thread(deadlines.unconfirmed, self._engines[1], term, now)
+        numbers, ids = await READS.run(deadlines.unconfirmed, self._engines[1], term, now)
         return numbers, await self._write(partial(deadlines.alarm, ids=ids, deadline=term.created)) if ids else ()
 
     async def release(self, *, expired_at: datetime | None, over_at: datetime | None = None, holding: Collection[str] = frozenset()) -> int:
@@ -214,7 +215,7 @@ class Store:
 
     async def pending(self, partner: str, limit: int, kinds: Sequence[str] = ()) -> Sequence[Pending]:
         """The partner's mailbox, oldest first, receipts last; all kinds when ``kinds`` is empty."""
-        return await asyncio.to_thread(partial(self._read.pending, partner, limit, kinds))
+        return await READS.run(partial(self._read.pending, partner, limit, kinds))
 
     async def fetch(self, partner: str, message_id: str) -> Fetched:
         """One message of the mailbox; the first fetch writes a FETCHED receipt. Raises Rejected 5.2.1."""
@@ -233,11 +234,11 @@ class Store:
 
     async def receipts(self, partner: str, message_id: str) -> Sequence[bytes]:
         """Signed receipts of a message this partner sent, or has in its mailbox; oldest first."""
-        return await asyncio.to_thread(partial(self._read.receipts_for, partner, message_id))
+        return await READS.run(partial(self._read.receipts_for, partner, message_id))
 
     async def known(self, endpoint: str, sender_message_id: str) -> bool:
         """Whether a message with this sender's id already came in at this endpoint."""
-        return await asyncio.to_thread(partial(self._read.known, endpoint, sender_message_id))
+        return await READS.run(partial(self._read.known, endpoint, sender_message_id))
 
     # --- operators --------------------------------------------------------------------------------------------------
 
