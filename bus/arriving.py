@@ -8,6 +8,10 @@ Promise: what is held is bounded by bytes, whatever the number, the size and the
 * MOST_SMALL of small bodies, and MOST_WORKED of large ones, in memory;
 * MOST_WAITING of large ones in files, in full or in part.
 
+Room is shared: who needs some takes it from the source that holds most, if that holds more, bodies that have stopped coming first. A source
+is a partner that showed its certificate, or an address; addresses make room for partners. So one source may fill all the room while nobody
+else wants any, and keeps nobody out.
+
 Raises Rejected ``xml-limit`` (over MOST_BODY; at once where Content-Length says so), Deferred ``bus-busy`` (no room) and
 ``store-unavailable`` (the disk is full), each while the client may still be sending; ``Gone`` for a client that went away or dawdles.
 """
@@ -15,7 +19,7 @@ Raises Rejected ``xml-limit`` (over MOST_BODY; at once where Content-Length says
 import asyncio
 import contextlib
 import tempfile
-from collections import deque
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,8 +44,10 @@ MOST_WAITING = 1024 * 1024 * 1024
 LONGEST_WAIT = 20.0
 #: Silence of a client, seconds.
 MOST_SILENCE = 30.0
-#: Octets a second that a client must reach on average after its first MOST_SILENCE seconds: a quarter of a megabit.
+#: Octets a second that a client must reach on average in each MOST_SILENCE seconds: a quarter of a megabit.
 SLOWEST = 32 * 1024
+#: A body of which SLOWEST octets did not come in this time, seconds, makes room for others.
+STALLED = 2.0
 
 
 class Gone(Exception):
@@ -56,118 +62,193 @@ class Space:
     small: int = 0
     large: int = 0
     worked: int = 0
-    line: deque[tuple[int, asyncio.Future[None]]] = field(default_factory=deque)
+    line: list["_Turn"] = field(default_factory=list)
+    coming: set["Arrival"] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         metrics.BYTES_IN_FLIGHT.set_function(lambda: self.small + self.worked)
 
-    def keep_small(self, size: int) -> None:
+    def keep_small(self, arrival: "Arrival", size: int) -> None:
         """Count octets of a small body."""
-        if self.small + size > MOST_SMALL:
-            raise _busy()
+        self._make_room("small", MOST_SMALL, arrival, size)
         self.small += size
 
-    def keep_large(self, size: int) -> None:
+    def keep_large(self, arrival: "Arrival", size: int) -> None:
         """Count octets of a large body in its file."""
-        if self.large + size > MOST_WAITING:
-            raise _busy()
+        self.check_large(arrival, size)
         self.large += size
+
+    def check_large(self, arrival: "Arrival", size: int) -> None:
+        """Have room for octets of a large body. Raises Deferred."""
+        self._make_room("large", MOST_WAITING, arrival, size)
+
+    def _make_room(self, kind: str, most: int, wants: "Arrival", size: int) -> None:
+        while getattr(self, kind) + size > most:
+            gives = self._giving(kind, wants, size)
+            if gives is None:
+                raise _busy()
+            gives.give_up()
+
+    def _giving(self, kind: str, wants: "Arrival", size: int) -> "Arrival | None":
+        """The body that makes room: of strangers before partners, of the source that holds most; None where nobody has to."""
+        held = Counter[tuple[bool, str]]()
+        for arrival in self.coming:
+            held[arrival.owner] += getattr(arrival, kind)
+        others = [one for one in self.coming if getattr(one, kind) and one is not wants and not one.whole]
+        # Its own source's are to be given up only where they have stopped, another's where that has more than this one would have.
+        mine = held[wants.owner] + size
+        able = [
+            one
+            for one in others
+            if (one.stalled if one.owner == wants.owner else held[one.owner] > mine or (wants.known and not one.known))
+        ]
+        return min(able, key=lambda one: (one.known, -held[one.owner], not one.stalled, one.progress), default=None)
 
     def let_go(self, *, small: int = 0, large: int = 0, worked: int = 0) -> None:
         """Count what is held no more, and call in those that now fit."""
         self.small -= small
         self.large -= large
         self.worked -= worked
-        while self.line and self._fits(self.line[0][0]):
-            size, turn = self.line.popleft()
-            if not turn.done():
-                self.worked += size
-                turn.set_result(None)
+        while self.line and self._fits((following := self._next()).size):
+            self.line.remove(following)
+            if not following.given.done():
+                self.worked += following.size
+                following.arrival.worked = following.size
+                following.given.set_result(None)
 
-    async def enter(self, size: int) -> None:
-        """Wait until a large body may be in memory, in the order of arrival."""
+    def _next(self) -> "_Turn":
+        """Who comes next: partners before strangers, sources with little in memory before those with much; else in the order of arrival."""
+        worked = Counter[tuple[bool, str]]()
+        for arrival in self.coming:
+            worked[arrival.owner] += arrival.worked
+        return min(self.line, key=lambda turn: (not turn.arrival.known, worked[turn.arrival.owner]))
+
+    async def enter(self, arrival: "Arrival", size: int) -> None:
+        """Wait until a large body may be in memory; ``arrival.worked`` says that it is counted."""
         if not self.line and self._fits(size):
             self.worked += size
+            arrival.worked = size
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.line.append((size, turn))
+        turn = _Turn(arrival, size, asyncio.get_running_loop().create_future())
+        self.line.append(turn)
         try:
             async with asyncio.timeout(LONGEST_WAIT):
-                await turn
+                await turn.given
         except (TimeoutError, asyncio.CancelledError) as error:
-            self._leave(size, turn)
+            if turn in self.line:
+                self.line.remove(turn)
+                self.let_go()
             if isinstance(error, TimeoutError):
                 raise _busy() from None
             raise
-
-    def _leave(self, size: int, turn: asyncio.Future[None]) -> None:
-        """Give up a place in the line; or the room, where it was given in the same moment."""
-        if (size, turn) in self.line:
-            self.line.remove((size, turn))
-            self.let_go()
-        elif not turn.cancelled():
-            self.let_go(worked=size)
 
     def _fits(self, size: int) -> bool:
         return not self.worked or self.worked + size <= MOST_WORKED
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Arrival:
-    """One request's body. ``end`` lets go of all that it holds, whatever became of it."""
+    """One request's body, from ``source``. ``end`` lets go of all that it holds, whatever became of it."""
 
     space: Space
-    _small: int = 0
-    _large: int = 0
-    _worked: int = 0
+    source: str = ""
+    known: bool = field(default=False, kw_only=True)
+    small: int = 0
+    large: int = 0
+    worked: int = 0
+    #: When SLOWEST octets had last come.
+    progress: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    _chunks: list[bytes] = field(default_factory=list)
     _file: IO[bytes] | None = None
+    _pace: "_Pace | None" = None
+    _came: int = 0
+    whole: bool = False
+    _given_up: bool = False
+    _limit: asyncio.Timeout | None = None
+
+    @property
+    def owner(self) -> tuple[bool, str]:
+        """Whose it is."""
+        return self.known, self.source
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it has stopped coming."""
+        return asyncio.get_running_loop().time() - self.progress > STALLED
 
     async def body(self, receive: Receive, declared: int) -> bytes:
         """The whole body; ``declared``: its Content-Length, or 0."""
         _at_most(declared)
-        if declared > SMALL and self.space.large + declared > MOST_WAITING:
-            raise _busy()
-        chunks: list[bytes] = []
-        size, deadline, more = 0, 0.0, True
+        self.space.coming.add(self)
+        if declared > SMALL:
+            self.space.check_large(self, declared)
+        size, more = 0, True
         while more:
-            event = await _next(receive)
+            event = await self._next(receive)
             chunk: bytes = event.get("body", b"")
             more = event.get("more_body", False)
             size += len(chunk)
             _at_most(size)
             if more:
-                now = asyncio.get_running_loop().time()
-                deadline = deadline or now + MOST_SILENCE
-                if now > deadline + size / SLOWEST:
-                    raise Gone
+                self._check_pace(len(chunk))
             if self._file is not None or max(size, declared) > SMALL:
-                self._to_file(chunks, chunk)
+                self._to_file(chunk)
             elif chunk:
-                chunks.append(chunk)
-                self.space.keep_small(len(chunk))
-                self._small += len(chunk)
+                self.space.keep_small(self, len(chunk))
+                self._chunks.append(chunk)
+                self.small += len(chunk)
+        self.whole = True
         if self._file is None:
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         return await self._from_file(self._file)
 
-    def _to_file(self, before: list[bytes], chunk: bytes) -> None:
-        """Write on; ``before`` is what was thought to become a small body."""
+    async def _next(self, receive: Receive) -> dict[str, Any]:
+        """The next event. Raises Gone; and Deferred where room was taken from this body meanwhile."""
+        try:
+            async with asyncio.timeout(MOST_SILENCE) as self._limit:
+                event = await receive()
+        except TimeoutError as error:
+            raise (_busy() if self._given_up else Gone()) from error
+        if event["type"] == "http.disconnect":
+            raise Gone
+        if self._given_up:
+            raise _busy()
+        return event
+
+    def _check_pace(self, size: int) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._pace is None:
+            self._pace = _Pace(now)
+        self._pace.add(size, now)
+        self._came += size
+        if self._came >= SLOWEST:
+            self._came, self.progress = 0, now
+
+    def give_up(self) -> None:
+        """Make room for another: what came is let go at once, and its sender is asked to come again."""
+        self._given_up = True
+        self._release()
+        if self._limit is not None:
+            with contextlib.suppress(RuntimeError):
+                self._limit.reschedule(asyncio.get_running_loop().time())
+
+    def _to_file(self, chunk: bytes) -> None:
+        """Write on, and before that what was thought to become a small body."""
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self.space.scratch, buffering=0)  # noqa: SIM115 - closed by end
-            for octets in (*before, chunk):
-                self.space.keep_large(len(octets))
-                self._large += len(octets)
+            for octets in (*self._chunks, chunk):
+                self.space.keep_large(self, len(octets))
+                self.large += len(octets)
                 _write(self._file, octets)
         except OSError as error:
             raise Deferred("store-unavailable") from error
-        before.clear()
-        self.space.let_go(small=self._small)
-        self._small = 0
+        self._chunks.clear()
+        self.space.let_go(small=self.small)
+        self.small = 0
 
     async def _from_file(self, file: IO[bytes]) -> bytes:
-        await self.space.enter(self._large)
-        self._worked = self._large
+        await self.space.enter(self, self.large)
         file.seek(0)
         try:
             body = await FILES.run(file.read)
@@ -180,15 +261,44 @@ class Arrival:
         if self._file is not None:
             self._file.close()
             self._file = None
-        self.space.let_go(large=self._large)
-        self._large = 0
+        self.space.let_go(large=self.large)
+        self.large = 0
+
+    def _release(self) -> None:
+        self._chunks.clear()
+        self._close()
+        small, worked, self.small, self.worked = self.small, self.worked, 0, 0
+        self.space.let_go(small=small, worked=worked)
 
     def end(self) -> None:
         """Let go of everything."""
-        if self._small or self._large or self._worked or self._file is not None:
-            self._close()
-            self.space.let_go(small=self._small, worked=self._worked)
-            self._small = self._worked = 0
+        if self in self.space.coming:
+            self.space.coming.discard(self)
+            self._release()
+
+
+@dataclass(slots=True)
+class _Pace:
+    """How fast a body comes, looked at once in MOST_SILENCE seconds. Raises Gone when it was slower than SLOWEST since the last look."""
+
+    since: float
+    size: int = 0
+
+    def add(self, size: int, now: float) -> None:
+        self.size += size
+        if now - self.since > MOST_SILENCE:
+            if self.size < SLOWEST * (now - self.since):
+                raise Gone
+            self.since, self.size = now, 0
+
+
+@dataclass(slots=True, eq=False)
+class _Turn:
+    """A large body that waits to be in memory."""
+
+    arrival: Arrival
+    size: int
+    given: "asyncio.Future[None]"
 
 
 async def linger(receive: Receive, seconds: float = 10.0, most: int = MOST_BODY) -> None:

@@ -206,7 +206,15 @@ class Daemon:
         self._store_look = Look("health", self._store.targets_with_work)
         self._gauges_look = Look("gauges", self._store.gauges, patience=30.0)
         self._wakeup: Wakeup | None = None
-        self._application = Application(self._doors(), self._health, self._ready, self._measure, self._warnings, scratch=root / "data")
+        self._application = Application(
+            self._doors(),
+            self._health,
+            self._ready,
+            self._measure,
+            self._warnings,
+            scratch=root / "data",
+            whose=lambda certificate: self._loaded.site.keyring.shown_by(certificate, utc_now()),
+        )
         self._reloading: asyncio.Task[None] | None = None
         self._reload_wanted = False
         self._context: ssl.SSLContext | None = None

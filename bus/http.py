@@ -1,8 +1,8 @@
 """The HTTP edge: an ASGI application that bounds what comes in, finds the door, and hands it one ``Request``.
 
-It promises: bodies are bounded, each and together (``bus.arriving``; beyond that 4.3.2 and ``Retry-After``), no client can hold a
-connection open without sending or reading, connections are bounded and the one that idles longest makes room, and the client's TLS
-certificate reaches the door (uvicorn does neither; see ``ClientCertificateProtocol``).
+It promises: heads and bodies are bounded, each and together (``bus.sources``; ``bus.arriving``, beyond which the answer is 4.3.2 and
+``Retry-After``), no client can hold a connection open without sending or reading, connections are bounded and the one that idles longest
+makes room, and the client's TLS certificate reaches the door (uvicorn does neither; see ``ClientCertificateProtocol``).
 A request that could mean two things to two readers, or that speaks more of HTTP than we do, is refused before any door sees it.
 Health and metrics live here, and are open to whoever can reach the port; protocols live in the adapters.
 
@@ -32,6 +32,7 @@ from bus.endpoint import Door, Request, Response
 from bus.errors import BusError
 from bus.octets import streamed
 from bus.offload import act_for
+from bus.sources import HEADS, MOST_FIELDS, source_of
 
 #: Octets of a request's line and headers together. VXP names up to 10 000 receivers there, twice.
 MOST_HEADERS = 1 << 20
@@ -54,7 +55,7 @@ _HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 
 
 class ClientCertificateProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, plus the peer's certificate (DER) in ``scope["extensions"]["tls"]``, and bounds for headers.
+    """uvicorn's HTTP protocol, plus the peer's certificate (DER) in ``scope["extensions"]["tls"]``, and bounds for heads and connections.
 
     No Python ASGI server exposes the certificate (uvicorn pull requests 1119, 3132, 3133 are open), and uvicorn waits for the end of a
     request's headers for ever, however many come: hence the subclass and the pinned version.
@@ -63,21 +64,38 @@ class ClientCertificateProtocol(HttpToolsProtocol):
     _header_timer: asyncio.TimerHandle | None = None
     _header_octets = 0
     _in_headers = False
+    _head_held = 0
+    _framing = 0
     _worked: RequestResponseCycle | None = None
-    idle_since = 0.0
+    source = ""
+    shows_certificate = False
+    quiet_since = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request; beyond MOST_CONNECTIONS, the connection that idles longest makes room."""
         super().connection_made(transport)
-        self.idle_since = self.loop.time()
+        self.source = source_of(self.client[0] if self.client else "")
+        tls = transport.get_extra_info("ssl_object")
+        self.shows_certificate = tls is not None and bool(tls.getpeercert(binary_form=True))
+        self.quiet_since = self.loop.time()
         self._await_headers()
         if len(self.connections) > MOST_CONNECTIONS:
-            idle = (other for other in self.connections if isinstance(other, ClientCertificateProtocol) and other.idle)
-            min(idle, key=lambda other: other.idle_since).transport.abort()
+            self._making_room().transport.abort()
+
+    def _making_room(self) -> "ClientCertificateProtocol":
+        """The connection that goes: without a request, else with one that is still coming, else this one. Strangers' before partners'.
+
+        Of these one of the address that has most of them, and of those the one over which nothing came for longest.
+        """
+        others = [other for other in self.connections if isinstance(other, ClientCertificateProtocol) and other is not self]
+        each = Counter(other.source for other in others)
+        waiting = [other for other in others if other.idle] or [other for other in others if other.incoming] or [self]
+        return min(waiting, key=lambda other: (other.shows_certificate, -each[other.source], other.quiet_since))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more, and tell the request that is worked, too: uvicorn tells the last one of a pipeline only."""
         self._end_wait()
+        self._hold_head(0)
         if self._worked is not None and not self._worked.response_complete:
             self._worked.disconnected = True
             self._worked.message_event.set()
@@ -85,24 +103,54 @@ class ClientCertificateProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bound the headers; nearly always all of them come at once, and no timer is needed."""
+        self._framing += len(data)
+        self.quiet_since = self.loop.time()
         super().data_received(data)
         if not (self._in_headers or self.cycle is None or self.cycle.response_complete):
             self._end_wait()
+            if self._framing > MOST_HEADERS:
+                # Sizes of chunks, and fields behind the last one, but nothing of a body.
+                self.transport.abort()
             return
         if self._header_timer is None:
             self._await_headers()
         self._header_octets += len(data)
+        self._hold_head(self._header_octets)
         if self._header_octets > MOST_HEADERS:
             self.transport.abort()
+
+    def _hold_head(self, octets: int) -> None:
+        """Count the octets of the head in hand; a large one that is too much for all, or for its address, ends the connection."""
+        fits = HEADS.fits(self.source, self._head_held, octets)
+        self._head_held = octets
+        if not fits:
+            self.transport.abort()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One field more. Raises, and so answers 400, for one too many."""
+        if len(self.headers) >= MOST_FIELDS:
+            raise ValueError("too many header fields")
+        super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Something of the body came."""
+        self._framing = 0
+        super().on_body(body)
 
     @property
     def idle(self) -> bool:
         """Whether no request is in hand."""
         return self.cycle is None or self.cycle.response_complete
 
+    @property
+    def incoming(self) -> bool:
+        """Whether the request in hand is not there whole yet."""
+        return self.cycle is not None and self.cycle.more_body
+
     def on_headers_complete(self) -> None:
         """The application begins to read, and bounds what follows. Raises, and so answers 400, for what it would not get to read."""
         self._in_headers = False
+        self._hold_head(sum(len(name) + len(value) for name, value in self.headers))
         if self.parser.should_upgrade():
             # CONNECT, or Upgrade: the parser reads no further, and the application would take the body for empty.
             raise ValueError("another protocol is asked for")
@@ -114,7 +162,8 @@ class ClientCertificateProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """From here on the connection idles, unless another request came already."""
-        self.idle_since = self.loop.time()
+        self.quiet_since = self.loop.time()
+        self._hold_head(0)
         super().on_response_complete()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -163,8 +212,13 @@ class Application:
         measure: Measure,
         warnings: Callable[[], Mapping[str, str]] = dict,
         scratch: Path | None = None,
+        whose: Callable[[bytes], str] = lambda _certificate: "",
     ) -> None:
-        """``scratch``: directory for bodies that are still coming in; the system's by default."""
+        """``scratch``: directory for bodies that are still coming in; the system's by default.
+
+        ``whose``: the partner that a client's certificate (DER) proves, or "".
+        """
+        self._whose = whose
         self._probes = {"/healthz": health, "/readyz": ready}
         self._measure = measure
         self._warnings = warnings
@@ -179,7 +233,7 @@ class Application:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        arrival = Arrival(self._space)
+        arrival = self._arrival(scope)
         try:
             await self._answered(scope, receive, send, arrival)
         except Gone:
@@ -189,6 +243,14 @@ class Application:
             await receive()
         finally:
             arrival.end()
+
+    def _arrival(self, scope: Scope) -> Arrival:
+        """Room for a request's body; from here on its task acts for whoever the connection shows: a partner, or an address."""
+        certificate = scope.get("extensions", {}).get("tls", {}).get("client_certificate")
+        partner = self._whose(certificate) if certificate else ""
+        name = partner or source_of(str((scope.get("client") or ("",))[0]))
+        act_for(name, known=bool(partner))
+        return Arrival(self._space, name, known=bool(partner))
 
     async def _answered(self, scope: Scope, receive: Receive, send: Send, arrival: Arrival) -> None:
         refusal = next(_objections(scope), None)
@@ -203,7 +265,6 @@ class Application:
             await self._through(door, scope, receive, send, arrival)
 
     async def _through(self, door: Door, scope: Scope, receive: Receive, send: Send, arrival: Arrival) -> None:
-        act_for(_source(scope), known=False)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         body, refusal = b"", None
         try:
@@ -294,11 +355,6 @@ def _request(scope: Scope, headers: dict[str, str], body: bytes, refusal: BusErr
         peer_certificate=scope.get("extensions", {}).get("tls", {}).get("client_certificate"),
         refusal=refusal,
     )
-
-
-def _source(scope: Scope) -> str:
-    """The address that a request comes from; "" where a socket has none."""
-    return str((scope.get("client") or ("",))[0])
 
 
 def _is_ipv6(address: str) -> bool:

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from bus import keyfiles
 from bus.answers import Answer, key_of
-from bus.errors import ConfigurationError, Fault, Rejected, suggestion
+from bus.errors import BusError, ConfigurationError, Fault, Rejected, suggestion
 from bus.pkcs11 import TokenKey
 from bus.revocation import Statuses
 from bus.signer import Signer
@@ -138,6 +138,13 @@ class Keyring:
             self._identified.clear()
         self._identified[place] = _Known(parsed, partner, hour, version, until)
         return partner
+
+    def shown_by(self, certificate: bytes, at: datetime) -> str:
+        """The partner that shows this certificate (DER) in TLS; "" where it proves nobody, or not yet: its door says why."""
+        try:
+            return self.identify(certificate, at, Purpose.TLS_CLIENT)
+        except BusError:
+            return ""
 
     def graced(self, certificate: bytes, at: datetime) -> bool:
         """Whether this certificate (DER), identified just now, counted although its status is not known: ``when-unknown: accept``."""

@@ -36,6 +36,7 @@ FLOORS: dict[str, int] = {
     "bus.organisations": 1,
     "bus.octets": 1,
     "bus.offload": 1,
+    "bus.sources": 1,
     "bus.amqp": 1,
     # 2: tools over tools
     "bus.hollow": 2,

@@ -151,7 +151,7 @@ def heads(fresh: Fresh) -> Iterator[Raw]:
     for words in ("websocket", "h2c", "TLS/1.0", "x"):
         yield raw(f"Upgrade to {words}", post(b"Connection: Upgrade", b"Upgrade: " + words.encode()))
     yield raw("a field of 2 MB", post(b"X-a: " + b"a" * (2 << 20)), CLOSED)
-    yield raw("200,000 fields", post(*(b"X-%d: a" % number for number in range(200_000))), CLOSED)
+    yield raw("200,000 fields", post(*(b"X-%d: a" % number for number in range(200_000))))
 
 
 def request_lines(fresh: Fresh) -> Iterator[Raw]:

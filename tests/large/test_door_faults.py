@@ -222,8 +222,9 @@ async def test_who_gives_up_waiting_leaves_the_line(monkeypatch: pytest.MonkeyPa
     """Timed out or cancelled, even in the moment its turn comes: the room goes to the next, and all of it is given back."""
     monkeypatch.setattr(arriving, "MOST_WORKED", 10)
     space = Space()
-    await space.enter(8)
-    first, second, third = (asyncio.create_task(space.enter(size)) for size in (9, 2, 2))
+    arrivals = [Arrival(space) for _ in range(4)]
+    await space.enter(arrivals[0], 8)
+    first, second, third = (asyncio.create_task(space.enter(*one)) for one in zip(arrivals[1:], (9, 2, 2), strict=True))
     await asyncio.sleep(0)
     assert len(space.line) == 3
     first.cancel()
@@ -233,4 +234,6 @@ async def test_who_gives_up_waiting_leaves_the_line(monkeypatch: pytest.MonkeyPa
     space.let_go(worked=2)
     third.cancel()
     await asyncio.wait([third])
+    space.coming.add(arrivals[3])
+    arrivals[3].end()
     assert (third.cancelled(), space.worked, len(space.line)) == (True, 8, 0)
