@@ -38,6 +38,7 @@ from bus.offload import act_for, offload
 from bus.options import PushOptions
 from bus.organisations import Organisation
 from bus.receipt import Status
+from bus.refusals import Strangers
 from bus.retry import RetryPolicy
 from bus.revocation import settled
 from bus.route import Route
@@ -100,6 +101,7 @@ class Engine:
         self._lanes = Lanes(store, self._attempt, lease)
         self._housekeeping = Housekeeping(store, self._lanes, routes, clock, self._steady)
         self._checkpointing = checkpointing
+        self._strangers = Strangers(store, clock)
         self._loops: set[asyncio.Task[None]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -148,20 +150,26 @@ class Engine:
         return route, [self._owed_to_target(route, admitted.message, target, order_key) for target in targets], note
 
     async def refuse(self, endpoint: str, partner: str, error: Exception, digest: str) -> str:
-        """Journal a refusal once and return its reference; an unexpected error is logged with its traceback under it."""
+        """Journal a refusal once and return its reference; an unexpected error is logged with its traceback under it.
+
+        Where no ``partner`` was identified it shares reference and row with others of its kind (``bus.refusals``).
+        """
         known: str = getattr(error, "reference", "")
         if known:
             return known
-        reference = secrets.token_hex(6)
-        error.reference = reference  # type: ignore[attr-defined]
-        failure = self._as_failure(error, reference)
+        failure = error if isinstance(error, BusError) else Deferred("bus-error", reference="")
         metrics.REFUSED.labels(endpoint, failure.code).inc()
-        where = {"endpoint": endpoint, "partner": partner, "at": failure.at}
+        seen, first = (None, True) if partner else self._strangers.count(endpoint, failure.code, failure.reasons)
+        reference = seen.reference if seen else secrets.token_hex(6)
+        error.reference = reference  # type: ignore[attr-defined]
+        if not first:
+            return reference
+        failure, source = self._as_failure(error, reference), seen.source if seen else ""
+        where = {"endpoint": endpoint, "partner": partner, "at": failure.at, **({"source": source} if seen else {})}
         _log.info(log.REFUSED, reference=reference, code=failure.code, reason=failure.reason("en"), **where)
+        said = (failure.code, failure.reasons, digest)
         try:
-            await self._store.refuse(
-                endpoint=endpoint, partner=partner, code=failure.code, reasons=failure.reasons, digest=digest, message_id=reference
-            )
+            await self._store.refuse(endpoint, partner, *said, message_id=reference, source=source)
         except Deferred:
             # The store is what is failing: the log line above is all that is left, and the partner keeps the message.
             _log.exception(log.UNEXPECTED, reference=reference)
@@ -216,7 +224,7 @@ class Engine:
         if self._checkpointing is not None:
             await self._checkpointing.start()
         self._open_lanes()
-        loops = [self._lanes.poll(), self._housekeeping.run()]
+        loops = [self._lanes.poll(), self._housekeeping.run(), self._strangers.run()]
         loops += [self._checkpointing.run()] if self._checkpointing is not None else []
         for loop in loops:
             self._loops.add(asyncio.create_task(loop))
@@ -233,6 +241,7 @@ class Engine:
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        await self._strangers.flush()
         points.reach("drain.ended")
 
     def alive(self) -> bool:

@@ -16,6 +16,7 @@ import structlog
 ACCEPTED = "message.accepted"
 DUPLICATE = "message.duplicate"
 REFUSED = "message.refused"
+REFUSED_MORE = "message.refused-more"
 ROUTED = "delivery.routed"
 DELIVERED = "delivery.delivered"
 DEFERRED = "delivery.deferred"

@@ -18,7 +18,7 @@ from bus.endpoint import Bus, Pending, Request, Response
 from bus.errors import BusError, Deferred, Rejected
 from bus.message import CREDENTIAL, KIND, RECEIVERS, SENDER
 from bus.octets import Body
-from bus.offload import act_for, offload
+from bus.offload import act_for, offload, owner
 from bus.organisations import well_formed
 from bus.site import Partner, Site
 
@@ -67,9 +67,10 @@ class Hub:
         return found
 
     async def _failed(self, request: Request, error: Exception) -> Response:
-        account = self._options.systems.get(vxp.claimed_system(request.headers))
+        # Whom the headers only name is not whom they prove.
+        partner = owner().name if owner().known else ""
         digest = hashlib.sha256(request.body).hexdigest()
-        reference = await self._bus.refuse(self._endpoint, account.partner if account else "", error, digest)
+        reference = await self._bus.refuse(self._endpoint, partner, error, digest)
         failure = error if isinstance(error, BusError) else Deferred("bus-error", reference=reference)
         body = vxp.failure(failure, reference)
         if isinstance(failure, Rejected):

@@ -159,9 +159,10 @@ class Readers:
 
     def refusals(self) -> dict[str, int]:
         """By endpoint, how many messages were refused at the door."""
-        endpoint = sa.type_coerce(sa.cast(journal.c.detail, dialect.JSON), sa.JSON)["endpoint"].as_string()
-        rows = self._rows(sa.select(endpoint, sa.func.count()).where(sa.text(REFUSED)).group_by(endpoint))
-        return {row[0]: row[1] for row in rows}
+        detail = sa.type_coerce(sa.cast(journal.c.detail, dialect.JSON), sa.JSON)
+        endpoint, number = detail["endpoint"].as_string(), sa.func.coalesce(detail["count"].as_integer(), 1)
+        rows = self._rows(sa.select(endpoint, sa.func.sum(number)).where(sa.text(REFUSED)).group_by(endpoint))
+        return {row[0]: int(row[1]) for row in rows}
 
     def gauges(self, now: datetime) -> list[Gauge]:
         """How much stands where, and for how long, by target and state; ended deliveries are not counted, dead ones are."""

@@ -133,9 +133,22 @@ class Store:
         """The message with a large body kept for good, and read from where it is kept from now on."""
         return message.moved(await self._files.keep(message.digest, message.body)) if _large(message) else message
 
-    async def refuse(self, *, endpoint: str, partner: str, code: str, reasons: Mapping[str, str], digest: str, message_id: str) -> None:
-        """Journal a refusal; ``message_id`` is its reference."""
-        detail = {"endpoint": endpoint, "partner": partner, "code": code, "reasons": dict(reasons), "digest": digest}
+    async def refuse(
+        self,
+        endpoint: str,
+        partner: str,
+        code: str,
+        reasons: Mapping[str, str],
+        digest: str,
+        *,
+        message_id: str,
+        source: str = "",
+        count: int = 1,
+    ) -> None:
+        """Journal a refusal; ``message_id`` is its reference. ``source``: where a stranger's came from; ``count``: of how many it tells."""
+        detail: dict[str, Any] = {"endpoint": endpoint, "partner": partner, "code": code, "reasons": dict(reasons), "digest": digest}
+        if source:
+            detail |= {"source": source, "count": count}
         await self._write(partial(accepting.refuse, message_id=message_id, detail=detail))
 
     # --- workers ----------------------------------------------------------------------------------------------------
