@@ -81,6 +81,9 @@ class Bus(Protocol):
     async def refuse(self, endpoint: str, partner: str, error: Exception, digest: str) -> str:
         """Journal a refusal that happened before there was a message; returns the reference to put in the fault."""
 
+    async def once(self, partner: str, digest: str, until: datetime) -> None:
+        """Use up what counts once for the whole site, such as a nonce, by its SHA-256. Rejected 5.7.9 when it was used before."""
+
     async def pending(self, partner: str, limit: int, kinds: Sequence[str] = ()) -> Sequence[Pending]:
         """The partner's mailbox, oldest first, documents and statuses before receipts; all kinds when ``kinds`` is empty."""
 

@@ -19,7 +19,7 @@ import random
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -181,6 +181,10 @@ class Engine:
             return error
         _log.error(log.UNEXPECTED, reference=reference, exc_info=error)
         return Deferred("bus-error", reference=reference)
+
+    async def once(self, partner: str, digest: str, until: datetime) -> None:
+        """Use up a nonce on every node."""
+        await self._store.once(partner, digest, until)
 
     # --- mailboxes (D11): the same deliveries, fetched instead of pushed --------------------------------------------
 

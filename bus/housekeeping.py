@@ -1,8 +1,8 @@
 """Housekeeping: what must happen because time has passed, and not because anybody did anything.
 
 Every round: claims whose lease is over are given back, wherever their worker died; mailbox deliveries that nobody confirmed in their time
-expire; so do those that wait in a lane which does not send.
-Now and then: mailbox deliveries that should be confirmed by now (``confirm-within:``) raise an alarm, once and then daily.
+expire; so do those that wait in a lane which does not send. Now and then: nonces that no longer count are forgotten, and mailbox
+deliveries that should be confirmed by now (``confirm-within:``) raise an alarm, once and then daily.
 
 What ends here ends for good, so ``steady`` decides, not the time of day (``bus.steady``). A round that fails is done again.
 """
@@ -49,6 +49,7 @@ class Housekeeping:
                 await self._round()
                 if number % ROUNDS_A_LOOK == 0:
                     await self._deadlines()
+                    await self._store.forget_nonces()
             except Exception as error:  # noqa: BLE001 - the rounds never end: the next one may find the store again
                 trouble(error)
 

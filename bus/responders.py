@@ -38,6 +38,8 @@ _FETCH_SECONDS = 20.0
 #: Octets of an answer. The largest lists of public authorities have some 10 MB; a response some 2 kB.
 MOST_CRL = 16 << 20
 MOST_OCSP = 64 << 10
+#: Answers of one issuer that lie in the directory.
+MOST_FILES = 512
 #: Pause between two rounds of asking again, in seconds, and before a responder that did not answer is asked again.
 _ROUND = 2.0
 _PAUSE = timedelta(seconds=2)
@@ -262,6 +264,7 @@ class Responders:
             beside = self._directory / f".{os.getpid()}"
             beside.write_bytes(answer.octets)
             beside.replace(self._directory / _file_name(answer))
+            _thin(self._directory, answer.issuer)
         except OSError:
             # A full disk costs a question after the next start, and nothing now.
             return
@@ -278,6 +281,13 @@ def kept(directory: Path, authorities: Sequence[x509.Certificate], now: datetime
         answer = _read(path, issuer, now) if issuer else None
         if answer is not None:
             yield answer
+
+
+def _thin(directory: Path, issuer: str) -> None:
+    """Keep of one issuer's answers the newest only: it may issue certificates without end."""
+    files = sorted(directory.glob(f"{issuer}-*.der"), key=lambda path: path.stat().st_mtime)
+    for path in files[:-MOST_FILES]:
+        path.unlink(missing_ok=True)
 
 
 def _read(path: Path, issuer: x509.Certificate, now: datetime) -> Answer | None:

@@ -35,6 +35,8 @@ RETRY_AFTER = 60.0
 MOST_LINKS = 4
 #: Certificates whose status is kept fresh in the background; one a partner's system is usual.
 _MOST_WANTED = 4096
+#: Of these, one partner's; and answers that are kept of one issuer. Who may issue certificates makes as many as it likes.
+_MOST_EACH = 512
 
 
 class Check(StrEnum):
@@ -128,14 +130,25 @@ class Statuses:
         known = self._answers.get(place)
         if known is None or answer.this_update >= known.this_update:
             self._answers[place] = answer
+            self._bound(answer.issuer)
             self.version += 1
         for key in list(self._failures):
             if key[0] == answer.issuer and answer.serial in {None, key[1]}:
                 self._failures.pop(key, None)
 
+    def _bound(self, issuer: str) -> None:
+        """Forget an issuer's oldest answers; those that tell of a revocation last."""
+        places = [place for place in list(self._answers) if place[1] == issuer]
+        if len(places) > _MOST_EACH:
+            told = {place: self._answers[place].revoked_at(place[2]) is not None for place in places if place[2] is not None}
+            for place in sorted(told, key=lambda place: (told[place], self._answers[place].this_update))[: len(places) - _MOST_EACH]:
+                del self._answers[place]
+
     def failed(self, link: Link, failure: Failure) -> None:
         """A question about ``link`` brought nothing."""
         self._failures[link.key] = failure
+        while len(self._failures) > _MOST_WANTED:
+            self._failures.pop(next(iter(self._failures)), None)
 
     def failure(self, link: Link) -> Failure | None:
         """Why the last question about ``link`` brought nothing, if it did not."""
@@ -189,8 +202,12 @@ class Statuses:
                 self._drop(key)
 
     def _want(self, link: Link, at: datetime) -> None:
-        if link.key not in self.wanted and len(self.wanted) >= _MOST_WANTED:
-            self._drop(next(iter(self.wanted)))
+        if link.key not in self.wanted:
+            own = [key for key, one in list(self.wanted.items()) if one.partner == link.partner]
+            if len(own) >= _MOST_EACH:
+                self._drop(own[0])
+            elif len(self.wanted) >= _MOST_WANTED:
+                self._drop(next(iter(self.wanted)))
         self.wanted[link.key], self._seen[link.key] = link, at
 
     def _drop(self, key: tuple[str, int]) -> None:

@@ -28,7 +28,7 @@ from lxml import etree
 from bus import views
 from bus.errors import Rejected
 from bus.exchange import Exchange, Step, Target
-from bus.message import RECEIVERS, Message
+from bus.message import RECEIVERS, SENDER, Message
 from bus.retry import RetryPolicy
 from bus.site import Site
 from bus.xpath import XPath
@@ -107,8 +107,10 @@ class Route:
         return self._routed(self._through(self.steps, message, now))
 
     def order_key(self, message: Message) -> str:
-        """Messages with the same non-empty key leave in order. A key is short, for stores keep an index of it: a long one is digested."""
-        key = self.order_by.string(views.of(message, self.site)) if self.order_by else ""
+        """Messages of one sender with the same non-empty key leave in order. Stores index it, so a long one is digested."""
+        said = self.order_by.string(views.of(message, self.site)) if self.order_by else ""
+        # The sender's own: nobody holds back what another sends, by knowing its number.
+        key = f"{message.header(SENDER)}\t{said}" if said else ""
         return key if len(key) <= MOST_KEY else hashlib.sha256(key.encode()).hexdigest()
 
     def _through(self, steps: Iterable[Step], message: Message, now: datetime) -> Exchange:

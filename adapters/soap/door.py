@@ -115,6 +115,8 @@ class Door:
             identified = partial(offload, len(request.body), self._identified, envelope, request.peer_certificate)
             caller = await settled(self._site.keyring.statuses, identified)
             act_for(caller.partner)
+            if caller.used is not None:
+                await self.bus.once(caller.partner, caller.used.digest, caller.used.until)
             parameters = payloads.parameters(envelope.payload, envelope.hollow)
             soap.check_action(envelope, payloads.action(parameters.operation), parameters.operation)
             signed = _signed(received, envelope, caller)

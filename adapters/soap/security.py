@@ -36,12 +36,15 @@ class Caller:
     """The partner that sent a request; ``signs``: it proved so by a signature, and is answered with one.
 
     ``credential``: by what it was authenticated, for the message's header; ``legacy``: as ``Proof`` says.
+
+    ``used``: the nonce that came with its password: it counts once for the whole site, which is the caller's to see to.
     """
 
     partner: str
     signs: bool
     credential: str = ""
     legacy: str = ""
+    used: username.Used | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class Proof:
     partner: str
     legacy: str = ""
     graced: bool = False
+    used: username.Used | None = None
 
 
 class Guard:
@@ -104,7 +108,7 @@ class Guard:
         said = [shown.get(check, check) for check in sorted(carried)] + ["revocation status unknown"] * any(
             proof.graced for proof in proofs
         )
-        return Caller(partner, "wss-x509" in carried, ", ".join(said), legacy)
+        return Caller(partner, "wss-x509" in carried, ", ".join(said), legacy, next((proof.used for proof in proofs if proof.used), None))
 
     def _by_signature(self, envelope: Envelope, _certificate: bytes | None) -> Proof:
         keyring = self._site.keyring
@@ -121,7 +125,8 @@ class Guard:
         return Proof(verified.identity, verified.legacy, keyring.graced(verified.certificate, self._site.clock()))
 
     def _by_username(self, envelope: Envelope, _certificate: bytes | None) -> Proof:
-        return Proof(username.verify(envelope.root, self._password, self._site.clock(), self._nonces, self._policy))
+        proved = username.verify(envelope.root, self._password, self._site.clock(), self._nonces, self._policy)
+        return Proof(proved.user, used=proved.used)
 
     def _by_tls(self, _envelope: Envelope, certificate: bytes | None) -> Proof:
         keyring, now, shown = self._site.keyring, self._site.clock(), certificate or b""

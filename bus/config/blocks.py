@@ -143,7 +143,7 @@ class RouteBlock(Model):
     steps: list[Any] = Field(default_factory=list, description="steps that run after the message was accepted")
     choose: list[BranchBlock] = Field(default_factory=list, description="where each receiver's copy goes, asked once for each receiver")
     to: Entries | None = Field(None, description="where the message goes, whoever its receivers are")
-    order_by: Expression | None = Field(None, description="messages with the same value leave in order")
+    order_by: Expression | None = Field(None, description="messages of one partner with the same value leave in order")
     receipts: str = Field("", description="the mailbox endpoint where the sender fetches its receipts")
     retry: RetryBlock = Field(RetryBlock.model_validate({}), description="when to try again, and when to give up")
     confirm_within: Duration | None = Field(

@@ -4,8 +4,7 @@ Digest: Base64(SHA-1(nonce + created + password)). SHA-1 is the profile's own he
 With a digest, Nonce and Created are demanded; with text they are checked where they are sent: a thief of the text could make new ones.
 ``write`` sends both in either case, and promises a token that is its own canonical form, so that a signature may cover it.
 
-Raises Rejected: ``security-missing``, ``credentials-invalid``, ``timestamp-stale``, ``message-replayed``; ``Deferred`` ``bus-busy`` when
-more nonces are in their window than can be remembered.
+Raises Rejected: ``security-missing``, ``credentials-invalid``, ``timestamp-stale``, ``message-replayed``.
 
 Standard: WS-Security UsernameToken Profile 1.1 section 3.1.
 """
@@ -23,7 +22,7 @@ from xml.sax.saxutils import escape
 
 from lxml import etree
 
-from bus.errors import Deferred, Rejected
+from bus.errors import Rejected
 from bus.signature.profile import BASE64_BINARY, USERNAME_TOKEN, WSSE, WSU
 from bus.signature.security_header import Login
 from bus.signature.times import in_milliseconds, instant
@@ -34,34 +33,51 @@ _TOKEN = (
     '<wsse:Password Type="{kind}">{password}</wsse:Password>'
     f'<wsse:Nonce EncodingType="{BASE64_BINARY}">{{nonce}}</wsse:Nonce><wsu:Created>{{created}}</wsu:Created></wsse:UsernameToken>'
 )
-_MOST_NONCES = 100_000
+#: Nonces of one user that a process remembers.
+_MOST_NONCES = 10_000
 _NONCE_BYTES = 1024
 
 
 class NonceCache:
-    """The nonces seen within their window, by user: of this process only, so a replay to another worker is left to the idempotency key.
+    """The nonces that this process has seen within their window, by user: what spares the store, which knows those of the whole site.
 
-    Bounded: when full it refuses new ones rather than forget one in its window.
+    Bounded for each user, whose oldest is forgotten first: no user's nonces concern another's, and the store remembers all.
     """
 
     def __init__(self, window: timedelta = timedelta(minutes=30), most: int = _MOST_NONCES) -> None:
         """``window``: at least the policy's age and twice its skew."""
         self._window = window
         self._most = most
-        self._seen: OrderedDict[tuple[str, bytes], datetime] = OrderedDict()
+        self._seen: dict[str, OrderedDict[str, datetime]] = {}
         self._lock = Lock()
 
-    def use(self, user: str, nonce: bytes, now: datetime) -> None:
-        """Remember ``nonce``; Rejected when it was used within the window, Deferred when there is no room."""
-        key = (user, hashlib.sha256(nonce).digest())
+    def use(self, user: str, nonce: bytes, now: datetime) -> "Used":
+        """Remember ``nonce``, and say what the store is to remember. Rejected when it was used within the window."""
+        digest = hashlib.sha256(nonce).hexdigest()
         with self._lock:
-            while self._seen and next(iter(self._seen.values())) < now - self._window:
-                self._seen.popitem(last=False)
-            if key in self._seen:
+            seen = self._seen.setdefault(user, OrderedDict())
+            while seen and (next(iter(seen.values())) < now - self._window or len(seen) > self._most):
+                seen.popitem(last=False)
+            if digest in seen:
                 raise Rejected("message-replayed", check="the Nonce was used before")
-            if len(self._seen) >= self._most:
-                raise Deferred("bus-busy")
-            self._seen[key] = now
+            seen[digest] = now
+        return Used(digest, now + self._window)
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """A nonce that was used, by its SHA-256, and until when it would count again."""
+
+    digest: str
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """Whose password it was; ``used``: the nonce beside it, where there was one."""
+
+    user: str
+    used: Used | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +127,7 @@ def verify(
     now: datetime,
     nonces: NonceCache,
     policy: Policy = DEFAULT,
-) -> str:
+) -> Proved:
     """The user whose password the envelope's UsernameToken proves. ``secrets`` gives a user's password, or None for nobody's name."""
     token = _read(Parts.of(root).required_security())
     secret = secrets(token.user)
@@ -122,9 +138,7 @@ def verify(
         raise Rejected("credentials-invalid", check="user name or password")
     if token.created:
         check_fresh(_created(token), None, policy, now)
-    if token.nonce:
-        nonces.use(token.user, token.nonce, now)
-    return token.user
+    return Proved(token.user, nonces.use(token.user, token.nonce, now) if token.nonce else None)
 
 
 def _read(security: etree._Element) -> _Token:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from bus.delivery import State
 from bus.endpoint import Pending
 from bus.message import DOCUMENT_ID, FROM, KIND_RECEIPT, SUBJECT
-from bus.store import checkpoints, dialect, searching, statements
+from bus.store import checkpoints, dialect, nonces, searching, statements
 from bus.store.model import Checkpoint, Proof
 from bus.store.searching import Hits, Query, Wanted
 from bus.store.standing import RANKED, Standing, standing
@@ -163,6 +163,10 @@ class Readers:
         endpoint, number = detail["endpoint"].as_string(), sa.func.coalesce(detail["count"].as_integer(), 1)
         rows = self._rows(sa.select(endpoint, sa.func.sum(number)).where(sa.text(REFUSED)).group_by(endpoint))
         return {row[0]: int(row[1]) for row in rows}
+
+    def oldest_nonce(self) -> str:
+        """Until when the first nonce counts, as the store's text; "" when there is none."""
+        return str(self._rows(nonces.OLDEST)[0][0] or "")
 
     def gauges(self, now: datetime) -> list[Gauge]:
         """How much stands where, and for how long, by target and state; ended deliveries are not counted, dead ones are."""

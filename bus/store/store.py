@@ -21,7 +21,7 @@ from bus.message import SENDER, Message
 from bus.octets import Body, digest, whole
 from bus.offload import FILES, READS
 from bus.receipt import Receipt, Status
-from bus.store import accepting, archive, backup, checkpoints, deadlines, dialect, mailbox, migrate, operating, working
+from bus.store import accepting, archive, backup, checkpoints, deadlines, dialect, mailbox, migrate, nonces, operating, working
 from bus.store.archive import Order
 from bus.store.blobs import IN_ROW, Files, Shelf
 from bus.store.deadlines import Missed, Term
@@ -150,6 +150,15 @@ class Store:
         if source:
             detail |= {"source": source, "count": count}
         await self._write(partial(accepting.refuse, message_id=message_id, detail=detail))
+
+    async def once(self, partner: str, digest: str, until: datetime) -> None:
+        """Use up what counts once for the whole site, such as a nonce; it is remembered ``until`` then. Raises Rejected 5.7.9."""
+        await self._write(partial(nonces.use, partner=partner, digest=digest, until=until))
+
+    async def forget_nonces(self) -> int:
+        """Forget what no longer counts; how many there were."""
+        oldest = await READS.run(self._read.oldest_nonce)
+        return await self._write(nonces.forget) if oldest and oldest < stamp(self._clock()) else 0
 
     # --- workers ----------------------------------------------------------------------------------------------------
 

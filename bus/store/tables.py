@@ -27,7 +27,7 @@ metadata = sa.MetaData()
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
 #: Alembic revision these tables belong to.
-REVISION = "0005"
+REVISION = "0009"
 #: The ``previous`` of a chain's first row.
 GENESIS = "0" * 64
 #: An end that never comes: receipts wait in a mailbox for as long as it takes.
@@ -251,6 +251,16 @@ tombstones = sa.Table(
     _text("message_id"),
     _text("digest"),
     _text("accepted"),
+)
+
+#: What was shown once and counts once, such as the nonce of a password: by partner, until it is too old to count anyway.
+nonces = sa.Table(
+    "nonces",
+    metadata,
+    _text("partner", primary_key=True),
+    _text("digest", primary_key=True),
+    _text("until"),
+    sa.Index("nonces_until", "until"),
 )
 
 #: The messages (or the references of refusals) whose rows the running transaction prunes: the guards let these go, and no others.

@@ -287,7 +287,7 @@ def _encrypted_seeds() -> Iterable[bytes]:
 
 def _username(data: bytes) -> None:
     """Only the one user, by the one password."""
-    if username.verify(xmlio.parse(data), {"unit": "bí mật"}.get, NOW, username.NonceCache()) != "unit":
+    if username.verify(xmlio.parse(data), {"unit": "bí mật"}.get, NOW, username.NonceCache()).user != "unit":
         raise Forged("another user was named")
 
 

@@ -22,7 +22,7 @@ KINDS = ("digest", "text")
 
 def proved(envelope: bytes, nonces: username.NonceCache, password: str = PASSWORD) -> str:
     """Whom the bus takes the sender for."""
-    return username.verify(parse(envelope), {USER: password}.get, datetime.now(UTC), nonces)
+    return username.verify(parse(envelope), {USER: password}.get, datetime.now(UTC), nonces).user
 
 
 def by_zeep(kind: str) -> bytes:

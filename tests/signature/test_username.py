@@ -7,7 +7,7 @@ import pytest
 from lxml import etree
 from zeep.wsse.username import UsernameToken
 
-from bus.errors import Deferred, Rejected
+from bus.errors import Rejected
 from bus.signature import username
 from bus.signature.profile import USERNAME_TOKEN
 from bus.xmlio import parse
@@ -28,7 +28,7 @@ def signed(world, options, user="partner-agency", password="bí mật", nonce="o
 
 
 def verify(world, data, nonces=None, later=timedelta(0)) -> str:
-    return username.verify(parse(data), SECRETS.get, world.now + later, nonces or username.NonceCache())
+    return username.verify(parse(data), SECRETS.get, world.now + later, nonces or username.NonceCache()).user
 
 
 @pytest.mark.parametrize("options", [PLAIN, DIGEST])
@@ -63,14 +63,16 @@ def test_a_wrong_password_does_not_burn_a_nonce(world):
     assert verify(world, signed(world, DIGEST), nonces) == "partner-agency"
 
 
-def test_the_cache_is_bounded_and_refuses_rather_than_forgets(world):
-    """A full cache defers new messages; what is out of the window makes room again."""
-    nonces = username.NonceCache(window=timedelta(minutes=30), most=1)
-    verify(world, signed(world, DIGEST), nonces)
-    with pytest.raises(Deferred):
-        verify(world, signed(world, DIGEST, nonce="two"), nonces)
-    later = timedelta(minutes=31)
-    assert verify(world, signed(world, DIGEST, nonce="three", created=world.now + later), nonces, later) == "partner-agency"
+def test_the_cache_is_bounded_by_user_and_locks_nobody_out(world):
+    """A user with nonces without end makes room for them out of its own: the store knows them all, and nobody else's are forgotten."""
+    nonces = username.NonceCache(window=timedelta(minutes=30), most=2)
+    other = nonces.use("other", b"one", world.now)
+    for number in range(100):
+        verify(world, signed(world, DIGEST, nonce=str(number)), nonces)
+    assert len(nonces._seen["partner-agency"]) <= 3
+    with pytest.raises(Rejected, match=r"5\.7\.9"):
+        nonces.use("other", b"one", world.now)
+    assert other.until == world.now + timedelta(minutes=30)
 
 
 @pytest.mark.parametrize("later", [timedelta(minutes=-6), timedelta(minutes=21)])

@@ -154,7 +154,7 @@ def test_our_usernametoken_is_believed_alone_and_beside_a_signature(world, diges
     """Name and password come back whatever characters they have; with a key of ours the token is signed as well."""
     data = logged_in(world, replace(ACCOUNT, digested=digested), world.partner if signs else None)
     secrets = {ACCOUNT.user: ACCOUNT.password}
-    assert username.verify(parse(data), secrets.get, world.now, username.NonceCache()) == ACCOUNT.user
+    assert username.verify(parse(data), secrets.get, world.now, username.NonceCache()).user == ACCOUNT.user
     assert ("mật khẩu".encode() in data) == (not digested)
     if signs:
         assert verify(world, data).identity == "partner-agency"
