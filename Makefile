@@ -1,7 +1,7 @@
 # Two commands for a newcomer: `make demo` and `make test`. Everything happens in .venv and in throw-away directories.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: demo test crash fuzz lint bench simulate lock clean
+.PHONY: demo test crash fuzz lint bench simulate lock audit-dependencies clean
 
 .venv/installed: requirements.lock setup.cfg setup.py pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "govbus needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
@@ -37,6 +37,9 @@ simulate: .venv/installed  ## the bus in a world drawn from seeds: SEEDS=10000; 
 lock:  ## after a change of setup.cfg: pin and hash every package for all supported Pythons
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra test --output-file requirements.lock setup.cfg
+
+audit-dependencies: .venv/installed  ## pinned versions against known advisories; exit 1 on a vulnerable one
+	$(BIN)/python .ci/audit_dependencies.py
 
 clean:
 	rm -rf .venv build dist *.egg-info
