@@ -1,6 +1,7 @@
 """Logs: one JSON line an event on stderr, every line with its fields in the same order; and the names of the events.
 
-A line never holds a body, a key, a password or a certificate: ids, names, codes, counts and reasons only.
+A line never holds a body, a key, a password or a certificate: ids, names, codes, counts and reasons only. A stranger's words in it
+command no terminal (``bus.plain``).
 """
 
 import contextlib
@@ -11,6 +12,8 @@ from typing import TextIO, cast
 
 import orjson
 import structlog
+
+from bus.plain import plain_json
 
 # The life of a message, in order. Operators search by these names; docs and tests use them too.
 ACCEPTED = "message.accepted"
@@ -61,7 +64,7 @@ def _in_order(_logger: object, _method: str, event: structlog.typing.EventDict) 
 
 
 def _dumps(event: structlog.typing.EventDict, **_: object) -> str:
-    return orjson.dumps(event, default=str).decode()
+    return plain_json(orjson.dumps(event, default=str).decode())
 
 
 class _Stderr(io.TextIOBase):

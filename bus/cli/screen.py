@@ -15,6 +15,7 @@ from rich.table import Table
 
 from bus import errors
 from bus.errors import text
+from bus.plain import plain, plain_json
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -39,16 +40,16 @@ def say(key: str, **values: object) -> str:
 
 def emit(data: object) -> None:
     """``data`` as one line of JSON on standard output."""
-    print(orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
+    print(plain_json(orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS).decode()))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
-    """A table whose headings are catalogue keys ``column-<name>``. A cell may hold a stranger's words: nothing in it is markup."""
+    """A table whose headings are catalogue keys ``column-<name>``. A cell may hold a stranger's words: nothing in it acts."""
     grid = Table(title=title or None, title_justify="left", header_style="bold")
     for column in columns:
         grid.add_column(say(f"column-{column}"), overflow="fold")
     for row in rows:
-        grid.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
+        grid.add_row(*("" if cell is None else escape(plain(str(cell))) for cell in row))
     console.print(grid)
 
 
@@ -56,7 +57,7 @@ def fields(values: Mapping[str, Any]) -> None:
     """Name and value, one a line."""
     width = max((len(name) for name in values), default=0)
     for name, value in values.items():
-        console.print(f"  {name:<{width}}  {value}", markup=False)
+        console.print(f"  {name:<{width}}  {plain(str(value))}", markup=False)
 
 
 def site_of(arguments: Sequence[str]) -> Path:
