@@ -37,6 +37,7 @@ FLOORS: dict[str, int] = {
     "bus.octets": 1,
     "bus.offload": 1,
     "bus.amqp": 1,
+    "bus.upgrade": 1,
     # 2: tools over tools
     "bus.hollow": 2,
     "bus.message": 2,
@@ -121,6 +122,7 @@ HOMES: dict[str, set[str]] = {
         "bus.trust",
         "sandbox",
     },
+    "httptools": {"bus.http"},
     "kombu": {"bus.amqp", "bus.wakeup"},
     "lxml": {
         "bus.xmlio",
