@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 
 from lxml import etree
 
-from bus import mime, xmlio, xop
+from bus import mime, roles, xmlio, xop
 from bus.errors import BusError, Deferred, Quoted, Rejected
 from bus.hollow import Hollow
 from bus.mime import Part
@@ -53,15 +53,6 @@ SOAP_11 = Version("1.1", "http://schemas.xmlsoap.org/soap/envelope/", "text/xml"
 SOAP_12 = Version("1.2", "http://www.w3.org/2003/05/soap-envelope", "application/soap+xml", "Sender", "Receiver")
 VERSIONS = {version.namespace: version for version in (SOAP_11, SOAP_12)}
 _BY_MEDIA_TYPE = {version.media_type: version for version in (SOAP_11, SOAP_12)}
-#: Roles (1.2) and actors (1.1) that mean us; a header for anyone else is not ours to understand.
-_OUR_ROLES = frozenset(
-    {
-        "",
-        "http://schemas.xmlsoap.org/soap/actor/next",
-        f"{SOAP_12.namespace}/role/next",
-        f"{SOAP_12.namespace}/role/ultimateReceiver",
-    }
-)
 #: Catalogue keys whose fault code SOAP itself prescribes; for all others the family of the code decides.
 #: Faults that refuse the call, not what it carries: WS-Security 1.1.1, 12. Each try is signed afresh, by then with another key or clock.
 _SECURITY_FAULTS = frozenset(
@@ -158,11 +149,15 @@ def check_action(envelope: Envelope, action: str, name: str) -> None:
 
 
 def check_understood(envelope: Envelope, understood: Collection[str]) -> None:
-    """Refuse headers marked mustUnderstand that nobody here processes. ``understood``: names in Clark notation."""
+    """Refuse headers for us, marked mustUnderstand, that nobody here processes. ``understood``: names in Clark notation."""
     for header in envelope.header if envelope.header is not None else ():
-        role = header.get(f"{{{SOAP_11.namespace}}}actor", header.get(f"{{{SOAP_12.namespace}}}role", ""))
         must = header.get(f"{{{envelope.version.namespace}}}mustUnderstand", "0").strip() in {"1", "true"}
-        if must and role in _OUR_ROLES and header.tag not in understood and header.tag not in _ADDRESSING_HEADERS:
+        if (
+            must
+            and roles.is_ours(header, envelope.version.namespace)
+            and header.tag not in understood
+            and header.tag not in _ADDRESSING_HEADERS
+        ):
             raise Rejected("soap-not-understood", header=header.tag)
 
 

@@ -38,6 +38,7 @@ FLOORS: dict[str, int] = {
     "bus.offload": 1,
     "bus.amqp": 1,
     "bus.upgrade": 1,
+    "bus.roles": 1,
     # 2: tools over tools
     "bus.hollow": 2,
     "bus.message": 2,
@@ -130,6 +131,7 @@ HOMES: dict[str, set[str]] = {
         "bus.hollow",
         "bus.message",
         "bus.schemas",
+        "bus.roles",
         "bus.soap",
         "bus.xop",
         "bus.xpath",
