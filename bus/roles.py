@@ -11,19 +11,19 @@ from collections.abc import Iterator, Mapping
 
 from lxml import etree
 
+from bus import lexical
+
 SOAP_11 = "http://schemas.xmlsoap.org/soap/envelope/"
 SOAP_12 = "http://www.w3.org/2003/05/soap-envelope"
 _ATTRIBUTES: Mapping[str, str] = {SOAP_11: f"{{{SOAP_11}}}actor", SOAP_12: f"{{{SOAP_12}}}role"}
 #: Of both versions at once: a stack that writes the other version's name for "whoever is next" means us, too.
 _OURS = frozenset({"", "http://schemas.xmlsoap.org/soap/actor/next", f"{SOAP_12}/role/next", f"{SOAP_12}/role/ultimateReceiver"})
-#: xs:anyURI collapses these (XML Schema Part 2, 3.2.17), and no others.
-_WHITE_SPACE = " \t\r\n"
 
 
 def is_ours(block: etree._Element, soap: str) -> bool:
     """Whether a header block is for us. ``soap``: the Envelope's namespace."""
     attribute = _ATTRIBUTES.get(soap)
-    return attribute is None or (block.get(attribute) or "").strip(_WHITE_SPACE) in _OURS
+    return attribute is None or lexical.trimmed(block.get(attribute) or "") in _OURS
 
 
 def ours(header: etree._Element | None, tag: str) -> Iterator[etree._Element]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from lxml import etree
 
-from bus import roles
+from bus import lexical, roles
 from bus.errors import Rejected
 from bus.hollow import Hollow, canonical_form
 from bus.mime import Part
@@ -35,7 +35,7 @@ from bus.signature.policy import Policies, usual
 from bus.signature.profile import MOST_REFERENCES, SOAP_ENVELOPES, WSSE, WSU, Kind, Verified, invalid
 from bus.signature.reading import canonical, ds, read, resolve
 from bus.signature.security_header import LIFETIME, Login, Style
-from bus.signature.times import instant, written
+from bus.signature.times import written
 from bus.signature.tokens import Certificates, certificate
 from bus.signature.writing import reference
 from bus.signer import Signer
@@ -284,7 +284,7 @@ def _time(timestamp: etree._Element, name: str) -> datetime | None:
     if element is None:
         return None
     try:
-        return instant(element.text or "")
+        return lexical.instant(element.text or "")
     except ValueError as error:
         raise Rejected("timestamp-stale", check=f"{name}: {error}") from None
 
