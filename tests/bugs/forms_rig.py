@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from soap_rig import Rig, build, now
+from soap_rig import MINISTRY, OTHER, UNIT, Rig, build, now
 
 from adapters.soap import payloads
 from bus import pki, soap
 from bus.endpoint import Response
+from bus.octets import whole
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +29,45 @@ async def bus(tmp_path_factory: pytest.TempPathFactory, forms_certs: Path) -> As
     yield made
     await made.engine.stop(grace=1)
     made.store.close()
+
+
+GATED = f"""\
+site: {{organisation: {MINISTRY}, name: Bộ Thông tin và Truyền thông}}
+partners:
+  unit: {{codes: [{UNIT}], trust: trust/unit, password: env:UNIT_PASSWORD}}
+  other: {{codes: [{OTHER}, G18], trust: trust/other}}
+endpoints:
+  documents: {{soap: {{path: /soap/documents, security: {{verify: wss-x509, sign: own/bus}}}}}}
+routes:
+  - name: documents
+    from: documents
+    when: To
+    gate: [{{validate: {{schema: edxml/v1/document.xsd, normalised-by: edxml/v1/normalise.xsl, files: true}}}}]
+    to: [{{documents: To/OrganId}}]
+    receipts: documents
+  - name: statuses
+    from: documents
+    when: StatusCode
+    gate: [{{validate: {{schema: edxml/v1/status.xsd, normalised-by: edxml/v1/normalise.xsl}}}}]
+    to: [{{documents: ResponseFor/OrganId}}]
+    receipts: documents
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gated(tmp_path_factory: pytest.TempPathFactory, forms_certs: Path) -> AsyncIterator[Rig]:
+    """The same with the reference site's gates, running."""
+    made = build(tmp_path_factory.mktemp("gated"), forms_certs, GATED)
+    await made.engine.start()
+    yield made
+    await made.engine.stop(grace=1)
+    made.store.close()
+
+
+async def fetched(bus: Rig, message_id: str) -> bytes:
+    """What ``other`` is given of its mailbox."""
+    reply = await call(bus, "GetDocument", MessageId=soap.text(message_id))
+    return whole(payloads.fetched(reply.payload, reply.hollow, message_id).body)
 
 
 async def call(bus: Rig, operation: str, **values: str) -> soap.Envelope:
