@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 
 from lxml import etree
 
-from bus import checkpoint, xmlio
+from bus import checkpoint, lexical, xmlio
 from bus.checkpoint import Summary
 from bus.errors import LANGUAGES, Rejected
 from bus.receipt import Receipt, Status
@@ -110,7 +110,7 @@ def _receipt(root: etree._Element) -> Receipt:
         status=Status(values["Status"]),
         code=values["Code"],
         reasons={language: reasons[language] for language in LANGUAGES},
-        at=datetime.fromisoformat(values["At"]),
+        at=lexical.instant(values["At"]),
         digest=values["Sha256"],
         previous=values["Previous"],
     )

@@ -24,9 +24,10 @@ from urllib.parse import quote
 import orjson
 import structlog
 import uvicorn
+from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from bus import log, metrics, points
+from bus import log, metrics, points, upgrade
 from bus.arriving import MOST_SILENCE, Arrival, Gone, Receive, Space, linger
 from bus.endpoint import Door, Request, Response
 from bus.errors import BusError
@@ -52,6 +53,29 @@ _log = structlog.get_logger()
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 
 
+class _Parser(HttpRequestParser):
+    """llhttp. Where it stops, because another protocol was offered, a new one begins again with the head without the offer."""
+
+    def __init__(self, protocol: "ClientCertificateProtocol") -> None:
+        super().__init__(protocol)
+        self._protocol = protocol
+        # As uvicorn sets its own: a first request that says `close` may be answered although more was sent behind it.
+        self.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn feeds bytes
+        """Read on, whatever is offered."""
+        parser = self
+        while data:
+            try:
+                HttpRequestParser.feed_data(parser, data)
+            except HttpParserUpgrade as offered:
+                data = self._protocol.declined() + data[offered.args[0] :]
+                # Not the same one: it remembers a `Connection: close`.
+                parser = self._protocol.parser = _Parser(self._protocol)
+            else:
+                return
+
+
 class ClientCertificateProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol, plus the peer's certificate (DER) in ``scope["extensions"]["tls"]``, and bounds for headers.
 
@@ -63,7 +87,12 @@ class ClientCertificateProtocol(HttpToolsProtocol):
     _header_octets = 0
     _in_headers = False
     _worked: RequestResponseCycle | None = None
+    _offered = False
     idle_since = 0.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.parser = _Parser(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request; beyond MOST_CONNECTIONS, the connection that idles longest makes room."""
@@ -100,12 +129,23 @@ class ClientCertificateProtocol(HttpToolsProtocol):
         return self.cycle is None or self.cycle.response_complete
 
     def on_headers_complete(self) -> None:
-        """The application begins to read, and bounds what follows. Raises, and so answers 400, for what it would not get to read."""
+        """The application begins to read, and bounds what follows. Raises, and so answers 400, for a tunnel or a WebSocket."""
         self._in_headers = False
-        if self.parser.should_upgrade():
-            # CONNECT, or Upgrade: the parser reads no further, and the application would take the body for empty.
+        self._offered = self.parser.should_upgrade()
+        if not self._offered:
+            super().on_headers_complete()
+        elif upgrade.is_refused(self.parser.get_method(), self.headers):
             raise ValueError("another protocol is asked for")
-        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A head with an offer is no request yet: it comes again without one."""
+        if not self._offered:
+            super().on_message_complete()
+
+    def declined(self) -> bytes:
+        """The head that was read last, without its offer of another protocol."""
+        self._offered = False
+        return upgrade.without_offer(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._worked = cycle

@@ -26,7 +26,7 @@ MOST_PARTS = 100
 #: Octets of one part's header. Real ones are under 500.
 MOST_HEADER = 8192
 
-_PARAMETER = re.compile(r';\s*([A-Za-z0-9!#$&^_.+*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))')
+_PARAMETER = re.compile(r';[ \t]*([A-Za-z0-9!#$&^_.+*-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))')
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n|\A\r?\n")
 _END_OF_DELIMITER = re.compile(rb"(--)?[ \t]*(\r?\n|\Z)")

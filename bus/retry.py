@@ -39,7 +39,7 @@ class RetryPolicy:
 
 def retry_after(value: str, now: datetime) -> float | None:
     """An HTTP ``Retry-After`` (RFC 9110, 10.2.3) in seconds from ``now``: seconds, or a date; None for anything else and for the past."""
-    value = value.strip()
+    value = value.strip(" \t")
     if _SECONDS.fullmatch(value):
         return min(float(value), _LONGEST_WISH)
     try:

@@ -25,7 +25,7 @@ from functools import cached_property
 
 from lxml import etree
 
-from bus import views
+from bus import lexical, views
 from bus.errors import Rejected
 from bus.exchange import Exchange, Step, Target
 from bus.message import RECEIVERS, Message
@@ -119,7 +119,7 @@ class Route:
         return exchange
 
     def _routed(self, exchange: Exchange) -> Exchange:
-        only = exchange.message.header(RECEIVERS).split()
+        only = lexical.words(exchange.message.header(RECEIVERS))
         if only and self.to and not any(entry.owners for entry in self.to):
             # Nothing is asked of the message: it need not be looked at.
             return replace(exchange, to=_merged(Target(entry.name, receivers=tuple(only)) for entry in self.to))
@@ -206,7 +206,7 @@ def _reduced(view: etree._Element, receivers: Sequence[Receiver]) -> etree._Elem
 
 
 def _text(element: etree._Element) -> str:
-    return (element.text or "").strip()
+    return lexical.trimmed(element.text or "")
 
 
 def _merged(targets: Iterable[Target]) -> tuple[Target, ...]:

@@ -50,6 +50,7 @@ class Library:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._files: dict[str, bytes] = {}
+        self._declared: dict[str, frozenset[str]] = {}
         # libxml2 keeps a schema's error list and a stylesheet's profile in the object: threads must not share them.
         self._compiled = threading.local()
 
@@ -78,6 +79,14 @@ class Library:
     def stylesheet(self, name: str) -> etree.XSLT:
         """The compiled stylesheet, which can read and write no file and no network. Raises ValueError as ``schema`` does."""
         return self._compile("stylesheet", name, self._stylesheet)
+
+    def declared(self, name: str) -> frozenset[str]:
+        """Local names of all elements that the schema, and whatever it refers to, declares."""
+        if name not in self._declared:
+            trees = self._closure(name).values()
+            found = (element.get("name") for tree in trees for element in tree.iter("{http://www.w3.org/2001/XMLSchema}element"))
+            self._declared[name] = frozenset(element for element in found if element)
+        return self._declared[name]
 
     def validate(self, name: str, tree: etree._Element) -> None:
         """Raise Rejected 5.6.3 with every error (XPath, line, what was expected) unless ``tree`` is valid against schema ``name``."""

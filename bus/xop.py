@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import pybase64
 from lxml import etree
 
+from bus import lexical
 from bus.errors import Rejected
 from bus.hollow import SHORTEST, Hollow
 from bus.octets import Encoded, Octets
@@ -40,7 +41,7 @@ def inline(
     waiting = dict(parts)
     for include in list(root.iter(_INCLUDE)):
         parent = include.getparent()
-        if parent is None or len(parent) != 1 or (parent.text or "").strip() or (include.tail or "").strip():
+        if parent is None or len(parent) != 1 or lexical.trimmed(parent.text or "") or lexical.trimmed(include.tail or ""):
             raise _invalid("an xop:Include is not the only content of its element")
         data = _take(waiting, include.get("href", ""))
         parent.remove(include)
@@ -68,7 +69,7 @@ def outline(envelope: Octets, name: str) -> Octets:
 
 def _swa(parameters: etree._Element | None) -> Iterator[tuple[etree._Element, str]]:
     for element in parameters if parameters is not None else ():
-        reference = element.get("href", (element.text or "").strip())
+        reference = element.get("href", lexical.trimmed(element.text or ""))
         if len(element) == 0 and reference.startswith(_CID):
             yield element, reference
 

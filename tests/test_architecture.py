@@ -18,6 +18,7 @@ FLOORS: dict[str, int] = {
     "bus.ids": 0,
     "bus.points": 0,
     "bus.plain": 0,
+    "bus.lexical": 0,
     "bus.merkle": 0,
     # 1: tools over words
     "bus.xmlio": 1,
@@ -38,6 +39,8 @@ FLOORS: dict[str, int] = {
     "bus.octets": 1,
     "bus.offload": 1,
     "bus.amqp": 1,
+    "bus.upgrade": 1,
+    "bus.roles": 1,
     # 2: tools over tools
     "bus.hollow": 2,
     "bus.message": 2,
@@ -122,6 +125,7 @@ HOMES: dict[str, set[str]] = {
         "bus.trust",
         "sandbox",
     },
+    "httptools": {"bus.http"},
     "kombu": {"bus.amqp", "bus.wakeup"},
     "lxml": {
         "bus.xmlio",
@@ -129,6 +133,7 @@ HOMES: dict[str, set[str]] = {
         "bus.hollow",
         "bus.message",
         "bus.schemas",
+        "bus.roles",
         "bus.soap",
         "bus.xop",
         "bus.xpath",

@@ -19,7 +19,7 @@ import orjson
 import structlog
 from amqp.exceptions import NotFound
 
-from bus import edxml
+from bus import edxml, lexical
 from bus.amqp import Broker, Consumer, Letter, Publisher, Received
 from bus.endpoint import Answer, Bus
 from bus.errors import BusError, Deferred, Rejected
@@ -157,12 +157,14 @@ class Inbox:
     async def _accept(self, body: bytes, known_as: str) -> Answer:
         if len(body) > _MOST_BODY:
             raise Rejected("xml-limit", limit="bytes", value=len(body), most=_MOST_BODY)
-        if not known_as.isprintable():
-            raise Rejected("parameter-invalid", name="message-id", value=ascii(known_as))
+        try:
+            sender_id = lexical.identifier(known_as) if known_as else ""
+        except ValueError:
+            raise Rejected("parameter-invalid", name="message-id", value=ascii(known_as)) from None
         described = await offload(len(body), lambda: edxml.describe(edxml.parse(body)))
         headers = {**described, CONTENT_TYPE: "application/xml", SENDER: self._source.partner, CREDENTIAL: "amqp"}
-        if known_as:
-            headers[SENDER_MESSAGE_ID] = known_as
+        if sender_id:
+            headers[SENDER_MESSAGE_ID] = sender_id
         return await self._bus.accept(self._source.endpoint, Message("", headers, body))
 
     @staticmethod

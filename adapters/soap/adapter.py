@@ -11,7 +11,7 @@ from adapters.soap.client import Client, Identity
 from adapters.soap.door import Door
 from adapters.soap.options import Options, Security
 from adapters.soap.security import note_legacy
-from bus import edxml, endpoint, xmlio
+from bus import edxml, endpoint, lexical, xmlio
 from bus.endpoint import Bus, Features, Sent
 from bus.errors import Deferred, Fault, Rejected
 from bus.keyfiles import certificates
@@ -88,7 +88,9 @@ class Adapter:
         except (Rejected, ValueError) as error:
             raise self._nonsense(f"no valid receipt: {error}") from error
         note_legacy(sealed.identity, sealed.legacy)
-        said = {name: (receipt.findtext(_RECEIPT_NAMESPACE + name) or "").strip() for name in ("MessageId", "Sha256", "Status", "Code")}
+        said = {
+            name: lexical.trimmed(receipt.findtext(_RECEIPT_NAMESPACE + name) or "") for name in ("MessageId", "Sha256", "Status", "Code")
+        }
         if sealed.identity != self._options.partner or said["MessageId"] != message_id or said["Sha256"] != digest:
             raise self._nonsense("its receipt is for another message, or by someone else")
         if said["Status"] not in set(Status) - NEGATIVE:

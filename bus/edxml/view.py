@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterable
 
 from lxml import etree
 
-from bus import message
+from bus import lexical, message
 from bus.edxml.frame import child, children, frame, invalid, local, text
 
-#: Characters of an identifier: more than any in circulation has, and few enough for the index of any store.
-MOST_IDENTIFIER = 255
 #: Characters of a subject in a listing, which has hundreds; the document keeps its own.
 MOST_SUBJECT = 1_000
 
@@ -75,21 +73,22 @@ def _receivers(header: etree._Element) -> tuple[str, ...]:
 
 def _line(element: etree._Element | None) -> str:
     """The text on one line, NFC."""
-    return unicodedata.normalize("NFC", " ".join(text(element).split()))
+    return unicodedata.normalize("NFC", lexical.collapsed(text(element)))
 
 
 def _code(element: etree._Element | None) -> str:
     """A code as one word: a blank inside stays visible as ``_``, lest one odd code pass for two good ones in a list."""
-    return "_".join(_bounded(text(element), element).split())
+    return "_".join(lexical.words(_bounded(text(element), element)))
 
 
 def _identifier(element: etree._Element | None) -> str:
-    return _bounded(_line(element), element)
+    """An identifier as it was sent: collapsed, and in no other normal form than its own."""
+    return _bounded(lexical.collapsed(text(element)), element)
 
 
 def _bounded(value: str, element: etree._Element | None) -> str:
-    if len(value) > MOST_IDENTIFIER:
-        raise invalid(f"an identifier is longer than {MOST_IDENTIFIER} characters", [element] if element is not None else None)
+    if len(value) > lexical.MOST_IDENTIFIER:
+        raise invalid(f"an identifier is longer than {lexical.MOST_IDENTIFIER} characters", [element] if element is not None else None)
     return value
 
 

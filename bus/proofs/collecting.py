@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from bus import lexical
 from bus.errors import LANGUAGES, text
 from bus.message import CONTENT_TYPE
 from bus.octets import Body
@@ -188,7 +189,7 @@ class _Collection:
         """Those whose certificates the evidence is about: who sent it, and to whom it went."""
         site = self.sources.site
         owners = [row.owner for row in self.about.deliveries]
-        receivers = [site.partner_of(code) for row in self.about.deliveries if not row.receipt_id for code in row.receivers.split()]
+        receivers = [site.partner_of(code) for row in self.about.deliveries if not row.receipt_id for code in lexical.words(row.receivers)]
         named = [self.about.message.sender, *owners, *(partner.name for partner in receivers if partner)]
         return [name for name in dict.fromkeys(named) if name in site.keyring.trusts]
 

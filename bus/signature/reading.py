@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from lxml import etree
 
+from bus import lexical
 from bus.hollow import Hollow
 from bus.methods import BY_URI, LEAST_RSA_BITS, PublicKey, WrongKey
 from bus.octets import Body, digest
@@ -165,7 +166,7 @@ def expect(element: etree._Element, *names: str) -> list[etree._Element]:
 
 def decoded(element: etree._Element) -> bytes:
     """The element's base64 content; white space is allowed, anything else that is not base64 is not."""
-    text = "".join((element.text or "").split())
+    text = "".join(lexical.words(element.text or ""))
     try:
         octets = pybase64.b64decode(text.encode(), validate=True)
     except (binascii.Error, ValueError):
@@ -251,7 +252,7 @@ def _exclusive(element: etree._Element) -> tuple[str, ...]:
         return ()
     (inclusive,) = expect(element, _PREFIX_LIST)
     _attributes(inclusive, ("PrefixList",))
-    prefixes = tuple(dict.fromkeys(inclusive.get("PrefixList", "").split()))
+    prefixes = tuple(dict.fromkeys(lexical.words(inclusive.get("PrefixList", ""))))
     if len(prefixes) > _MOST_PREFIXES:
         raise invalid(f"a PrefixList names more than {_MOST_PREFIXES} prefixes")
     return prefixes
