@@ -7,7 +7,6 @@ machine or many, may serve one shared store: each is a ``bus.node``, and with a 
 
 import asyncio
 import contextlib
-import fcntl
 import gc
 import os
 import signal
@@ -16,16 +15,15 @@ import ssl
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import structlog
 import uvicorn
 import uvloop
 
-from bus import config, generation, http, log, metrics, points, wakeup
+from bus import beginning, config, generation, http, log, metrics, notify, points, wakeup
 from bus.amqp import Broker
 from bus.checkpointing import Checkpointing
 from bus.config import Loaded
@@ -35,6 +33,7 @@ from bus.errors import ConfigurationError, Fault, language
 from bus.evidence import Evidence
 from bus.http import Application, ClientCertificateProtocol, present, tls_context
 from bus.ids import uuid7
+from bus.lock import sole_daemon
 from bus.node import Node
 from bus.receipt import Receipt
 from bus.responders import Responders, kept
@@ -121,44 +120,19 @@ def opened(root: Path, environment: Mapping[str, str], chain: str) -> Iterator[t
         store.close()
 
 
-class AlreadyRunning(Exception):
-    """Another daemon holds this site; the text is its process id."""
-
-
 class CannotListen(Exception):
     """The address is taken, or not ours; the text is the system's reason."""
-
-
-@contextlib.contextmanager
-def sole_daemon(root: Path) -> Iterator[None]:
-    """Hold the site's lock: two daemons on one embedded store would both believe that they own its leases."""
-    data = root / "data"
-    data.mkdir(exist_ok=True, mode=0o750)
-    with (data / "daemon.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            raise AlreadyRunning(lock.read().strip()) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
-
-
-def holder(root: Path) -> int | None:
-    """The process that holds the site's lock, or None."""
-    try:
-        with sole_daemon(root):
-            return None
-    except AlreadyRunning as error:
-        return int(str(error))
 
 
 class _Server(uvicorn.Server):
     """uvicorn, with its signals left to us and its start announced by us."""
 
     url = ""
+
+    def __init__(self, settings: uvicorn.Config, settled: Callable[[], Awaitable[None]], ready: Callable[[], None]) -> None:
+        super().__init__(settings)
+        self._settled = settled
+        self._ready = ready
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -168,17 +142,24 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start listening, then say so."""
         await super().startup([])
+        # A reload that was asked for meanwhile is done before anybody is told that the daemon is there.
+        await self._settled()
+        if self.should_exit:
+            return
         self.servers = [await http.listen(self, listener) for listener in sockets or ()]
         _log.info(log.READY, url=self.url, pid=os.getpid())
+        self._ready()
 
 
 class Daemon:
     """One worker process: engine, doors and signals."""
 
-    def __init__(self, root: Path, environment: Mapping[str, str], chain: str) -> None:
+    def __init__(self, root: Path, environment: Mapping[str, str], chain: str, listening: Callable[[], None]) -> None:
         self._root = root
+        self._listening = listening
         self._environment = environment
         begun = utc_now()
+        beginning.reading()
         self._loaded, digest = generation.load(root, environment, utc_now)
         self._chain = chain
         self._teller = generation.Teller(root, chain)
@@ -216,6 +197,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, server)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
+        if beginning.hung_up():
+            self._reload()
         for fault in self._loaded.warnings:
             _log.warning("site.warning", fault=str(fault))
         await self._engine.start()
@@ -226,8 +209,7 @@ class Daemon:
         finally:
             # Half a reload must not open what is being shut.
             self._reload_wanted = False
-            if self._reloading is not None:
-                await asyncio.wait([self._reloading])
+            await self._settled()
             await self._engine.stop()
             for task in watching:
                 task.cancel()
@@ -235,6 +217,7 @@ class Daemon:
             if self._wakeup is not None:
                 await self._wakeup.stop()
             self._store.close()
+            beginning.deafen()
             _log.info(log.STOPPED, pid=os.getpid())
 
     def _seal(self, receipt: Receipt) -> bytes:
@@ -273,7 +256,7 @@ class Daemon:
             timeout_graceful_shutdown=15,
             ssl_context_factory=(lambda *_: self._tls()) if tls else None,
         )
-        server = _Server(settings)
+        server = _Server(settings, self._settled, self._listening)
         host, port = listener.getsockname()[:2]
         server.url = f"{'https' if tls else 'http'}://{host}:{port}"
         return server
@@ -296,6 +279,9 @@ class Daemon:
         _log.info(log.STOPPING, pid=os.getpid())
         points.reach("drain.begun")
         server.should_exit = True
+        # Who ends reads no more files, however often it is asked to.
+        self._reload_wanted = False
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _nothing)
 
     def _reload(self) -> None:
         """One reload at a time; however often it is asked for meanwhile, one more follows."""
@@ -307,6 +293,11 @@ class Daemon:
         while self._reload_wanted:
             self._reload_wanted = False
             await self._reload_now(utc_now())
+
+    async def _settled(self) -> None:
+        """When no reload is under way."""
+        if self._reloading is not None:
+            await asyncio.wait([self._reloading])
 
     async def _reload_now(self, begun: datetime) -> None:
         try:
@@ -381,6 +372,10 @@ class Daemon:
             metrics.CERTIFICATE_DAYS.labels(name).set((end - utc_now()).total_seconds() / 86400)
 
 
+def _nothing() -> None:
+    """What a signal does that comes too late."""
+
+
 def _try_writing(directory: Path) -> None:
     """One block, written and removed: a full or read-only disk can be read for a long time before anybody notices."""
     with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
@@ -409,18 +404,30 @@ def run(root: Path, environment: Mapping[str, str], host: str, port: int, worker
     each = chains(root, environment, workers)
     with sole_daemon(root):
         listener = listen(host, port)
+        quorum = notify.Quorum(len(each))
+
+        def work(chain: str) -> None:
+            def listening() -> None:
+                if quorum.join(each.index(chain)):
+                    notify.tell(environment, notify.READY)
+
+            _work(root, environment, listener, chain, listening)
+
         if len(each) == 1:
-            _work(root, environment, listener, each[0])
+            work(each[0])
         else:
-            supervise(partial(_work, root, environment, listener), each)
+            supervise(work, each)
+        beginning.deafen()
 
 
-def _work(root: Path, environment: Mapping[str, str], listener: socket.socket, chain: str) -> None:
+def _work(root: Path, environment: Mapping[str, str], listener: socket.socket, chain: str, listening: Callable[[], None]) -> None:
     # The GIL's switch interval: a 5 ms convoy behind pure Python would throttle the writer's signatures (libraries.md, 2).
     sys.setswitchinterval(0.0005)
-    daemon = Daemon(root, environment, chain)
+    daemon = Daemon(root, environment, chain, listening)
     # Schemas, routes and modules live as long as the process: the collector, a twelfth of the CPU by default, need not walk them again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     uvloop.run(daemon.run(listener))
+    # The loop has given its signals back as it closed.
+    beginning.deafen()

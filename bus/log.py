@@ -4,15 +4,13 @@ A line never holds a body, a key, a password or a certificate: ids, names, codes
 command no terminal (``bus.plain``).
 """
 
-import contextlib
-import io
 import logging
-import sys
 from typing import TextIO, cast
 
 import orjson
 import structlog
 
+from bus.outlet import Outlet
 from bus.plain import plain_json
 
 # The life of a message, in order. Operators search by these names; docs and tests use them too.
@@ -67,23 +65,9 @@ def _dumps(event: structlog.typing.EventDict, **_: object) -> str:
     return plain_json(orjson.dumps(event, default=str).decode())
 
 
-class _Stderr(io.TextIOBase):
-    """Standard error, which may fail: a full disk under the log loses log lines, and neither a lane nor an answer."""
-
-    def write(self, text: str) -> int:
-        """Write what can be written."""
-        with contextlib.suppress(OSError):
-            sys.stderr.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush what can be flushed; the rest stays in stderr's own, bounded, buffer."""
-        with contextlib.suppress(OSError):
-            sys.stderr.flush()
-
-
 def configure(level: str = "INFO") -> None:
-    """Send structlog's and the standard library's logs (uvicorn, aiohttp, alembic) to stderr as JSON lines."""
+    """Send structlog's and the standard library's logs (uvicorn, aiohttp, alembic) to stderr as JSON lines. See ``bus.outlet``."""
+    outlet = cast("TextIO", Outlet())
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -93,10 +77,10 @@ def configure(level: str = "INFO") -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Stderr())),
+        logger_factory=structlog.WriteLoggerFactory(outlet),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(_Stderr())
+    handler = logging.StreamHandler(outlet)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -27,6 +27,7 @@ TOKEN_UP = Gauge("govbus_token_up", "Whether a key in a PKCS#11 token signs.", [
 TIMESTAMP_AGE = Gauge("govbus_timestamp_age_seconds", "Age of the last time-stamp on the journal, or of the first checkpoint.")
 
 BROKER = Gauge("govbus_broker_connected", "Whether nudges between nodes can be heard and told; without them nodes poll.", ["side"])
+LOG_LINES_LOST = Counter("govbus_log_lines_lost_total", "Lines of the log that standard error did not take.")
 NUDGES = Counter("govbus_nudges_heard_total", "Nudges from other processes of this bus.")
 
 

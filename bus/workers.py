@@ -13,12 +13,12 @@ from typing import Final
 
 import structlog
 
-from bus import log
+from bus import beginning, log
 from bus.errors import ConfigurationError
 
 #: Pause before a worker that died is replaced, in seconds.
 _PAUSE: Final = 1.0
-_PASSED_ON: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_PASSED_ON: Final = beginning.SIGNALS
 
 _log = structlog.get_logger()
 
@@ -36,10 +36,12 @@ def supervise(work: Callable[[str], None], chains: Sequence[str]) -> None:
                 os.kill(pid, number)
 
     def start(chain: str) -> None:
+        # A signal waits until there is a process to pass it on to.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
         pid = _fork(work, chain)
         children[pid] = chain
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
         if stopping:
-            # The signal came while there was no process to pass it on to.
             os.kill(pid, signal.SIGTERM)
 
     for number in _PASSED_ON:
@@ -57,15 +59,12 @@ def supervise(work: Callable[[str], None], chains: Sequence[str]) -> None:
 
 
 def _fork(work: Callable[[str], None], chain: str) -> int:
-    # Between the fork and its own handlers a child would take its parent's signals for it, and go on.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+    """Called with these signals blocked: before it has handlers of its own a child would take its parent's for it, and go on."""
     pid = os.fork()
-    if not pid:
-        for number in _PASSED_ON:
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
     if pid:
         return pid
+    beginning.guard()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
     code = 1
     try:
         work(chain)

@@ -19,6 +19,8 @@ FLOORS: dict[str, int] = {
     "bus.points": 0,
     "bus.plain": 0,
     "bus.lexical": 0,
+    "bus.notify": 0,
+    "bus.beginning": 0,
     "bus.merkle": 0,
     # 1: tools over words
     "bus.xmlio": 1,
@@ -34,6 +36,8 @@ FLOORS: dict[str, int] = {
     "bus.keys": 1,
     "bus.pki": 1,
     "bus.log": 1,
+    "bus.outlet": 1,
+    "bus.lock": 1,
     "bus.metrics": 1,
     "bus.organisations": 1,
     "bus.octets": 1,
@@ -150,7 +154,7 @@ HOMES: dict[str, set[str]] = {
         "sandbox",
     },
     "orjson": {"bus.log", "bus.http", "bus.store", "bus.vxp", "adapters", "bus.cli", "bus.cli.screen", "bus.audit_checkpoints", "sandbox"}
-    | {"bus.proofs"},
+    | {"bus.proofs", "bus.outlet"},
     "pkcs11": {"bus.pkcs11"},
     "prometheus_client": {"bus.metrics"},
     "psycopg": {"bus.store"},

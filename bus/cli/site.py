@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bus import config, daemon, log, scaffold
+from bus import config, daemon, lock, log, scaffold
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say, table
 from bus.config.components import Component
 
@@ -49,7 +49,7 @@ def run(
     log.configure()
     try:
         daemon.run(site, os.environ, host, port, workers)
-    except daemon.AlreadyRunning as error:
+    except lock.AlreadyRunning as error:
         console.print(say("cli-already-running", site=site, pid=error), style="red")
         raise typer.Exit(1) from error
     except daemon.CannotListen as error:

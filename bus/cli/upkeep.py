@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from bus import config, daemon, generation
+from bus import config, daemon, generation, lock
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields, language, say, table
 from bus.config import Loaded
 from bus.reconciling import Reconciled, Verdict, judge
@@ -37,9 +37,9 @@ WhyOption = Annotated[str, typer.Option("--reason", help="Why; written into the 
 @contextlib.contextmanager
 def _keeping(site: Path) -> Iterator[tuple[Loaded, Store]]:
     """The site's store, for one command of these at a time."""
-    with daemon.opened(site, os.environ, "operator") as (loaded, store), (site / "data" / "upkeep.lock").open("a") as lock:
+    with daemon.opened(site, os.environ, "operator") as (loaded, store), (site / "data" / "upkeep.lock").open("a") as turn:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             console.print(say("cli-upkeep-busy"), style="red")
             raise typer.Exit(1) from error
@@ -157,9 +157,9 @@ def restore(
 @contextlib.contextmanager
 def _stopped(site: Path) -> Iterator[None]:
     try:
-        with daemon.sole_daemon(site):
+        with lock.sole_daemon(site):
             yield
-    except daemon.AlreadyRunning as error:
+    except lock.AlreadyRunning as error:
         console.print(say("cli-still-running", site=site, pid=error), style="red")
         raise typer.Exit(1) from error
 
@@ -240,7 +240,7 @@ def _advice(row: Mapping[str, object]) -> object:
 
 def reload(site: SiteOption = Path(), json: JsonOption = False) -> None:
     """Have the running daemon take up the site's changed files, and say what came of it. What is broken changes nothing; exit 1."""
-    pid = daemon.holder(site)
+    pid = lock.holder(site)
     if pid is None:
         console.print(say("cli-not-running", site=site), style="red")
         raise typer.Exit(1)

@@ -29,6 +29,7 @@ from bus.signature.profile import (
     DS,
     EXC_C14N,
     MOST_REFERENCES,
+    TRANSFORMS,
     WSU,
     Kind,
     algorithm,
@@ -100,9 +101,9 @@ class Signature:
         return legacy
 
 
-_KINDS = {kind.value: kind for kind in Kind}
+_KINDS = {names: kind for kind, names in TRANSFORMS.items()}
 _TRANSFORM = ds("Transform")
-_TRANSFORMS = {name: name for kind in Kind for name in kind.value}
+_TRANSFORMS = {name: name for names in TRANSFORMS.values() for name in names}
 #: What a signature inside a document may cover.
 IN_DOCUMENT = frozenset({Kind.ELEMENT, Kind.DOCUMENT})
 
