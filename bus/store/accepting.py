@@ -10,7 +10,7 @@ from bus.message import DOCUMENT_ID, ENDPOINT, FROM, KIND, KIND_OTHER, RECEIVERS
 from bus.receipt import Status
 from bus.store import blobs, debts, issuing, statements, working
 from bus.store.model import Accepted, Owed, Subject
-from bus.store.tables import canonical, fingerprint
+from bus.store.tables import canonical, fingerprint, messages
 from bus.store.transaction import Transaction, Turn
 
 
@@ -46,7 +46,7 @@ def accept(
     subject = Subject.of(row)
     rows = [debts.owe(tx, subject, each, each.message.digest, kept=each.message.digest == message.digest) for each in owed]
     said = issuing.statement(Status.ACCEPTED, "receipt-accepted", None, recipient=tx.context.organisation)
-    answer = issuing.issue(tx, subject, said, {**note, "message": fingerprint(row), "owed": [debts.entry(each) for each in rows]})
+    answer = issuing.issue(tx, subject, said, {**note, "message": fingerprint(messages, row), "owed": [debts.entry(each) for each in rows]})
     return Accepted(answer.receipt, answer.xml, works=working.begun(tx, subject, owed, rows))
 
 

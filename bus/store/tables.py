@@ -88,9 +88,6 @@ messages = sa.Table(
     sa.Index("messages_accepted", "accepted"),
 )
 
-#: Columns of ``messages`` that stores of before did not have: a row where they are empty is vouched for as it was then.
-LATER = frozenset({"request", "request_type"})
-
 #: One row a debt. ``seq`` is the order of creation. The columns in FIXED never change; the journal holds their digest.
 deliveries = sa.Table(
     "deliveries",
@@ -173,6 +170,9 @@ receipts = sa.Table(
     sa.Column("xml", sa.LargeBinary, nullable=False),
     sa.Index("receipts_message", "message_id"),
 )
+
+#: By table, columns that stores of before did not have: a row where they are empty is vouched for as it was then.
+LATER: Mapping[str, frozenset[str]] = {"messages": frozenset({"request", "request_type"})}
 
 #: The hash chains: one row a change of state, or a refusal.
 journal = sa.Table(
@@ -303,12 +303,13 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def fingerprint(values: Mapping[Any, Any]) -> str:
-    """SHA-256 over the canonical JSON of a row, octets standing as their own digest."""
-    return sha256(octets(plain(values)))
+def fingerprint(table: sa.Table, values: Mapping[Any, Any]) -> str:
+    """SHA-256 over the canonical JSON of a row of ``table``, octets standing as their own digest."""
+    return sha256(octets(plain(table, values)))
 
 
-def plain(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """A row as its fingerprint sees it: octets as their digest, and without the columns of LATER that are empty."""
+def plain(table: sa.Table, values: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row of ``table`` as its fingerprint sees it: octets as their digest, and without the table's columns of LATER that are empty."""
+    later = LATER.get(table.name, frozenset())
     shown = {name: sha256(value) if isinstance(value, bytes) else value for name, value in values.items()}
-    return {name: value for name, value in shown.items() if value != "" or name not in LATER}
+    return {name: value for name, value in shown.items() if value != "" or name not in later}
