@@ -30,11 +30,11 @@ from bus.delivery import ROUTE_PREFIX, TRANSITIONS, State
 from bus.errors import Deferred, Rejected
 from bus.evidence import Evidence
 from bus.receipt import FINAL
-from bus.store import Standing, Store, archive
+from bus.store import Standing, Store, archive, naming
 from bus.store.issuing import receipt_of
 from bus.store.pruning import kept
 from bus.store.snapshot import Snapshot
-from bus.store.tables import FIXED, GENESIS, Row, columns, fingerprint, sha256
+from bus.store.tables import DERIVED, FIXED, GENESIS, Row, columns, deliveries, fingerprint, messages, receipts, sha256
 from bus.store.transaction import row_hash
 
 #: More findings than this are counted, not told one by one.
@@ -208,7 +208,10 @@ class _Audit:
         if found is None:
             self._find(f"message {row.message_id}: was accepted and is gone")
         else:
-            self._check(fingerprint(columns(found)) == detail.get("message"), f"message {row.message_id}: its row was changed")
+            self._check(fingerprint(messages, columns(found)) == detail.get("message"), f"message {row.message_id}: its row was changed")
+            derived = {name: columns(found)[name] for name in DERIVED["messages"]}
+            named = found.number is None or derived == naming.names(columns(found))
+            self._check(named, f"message {row.message_id}: is searched by a number or a subject that is not its own")
 
     def _owed(self, entry: Mapping[str, Any]) -> None:
         self.vouched["deliveries"] += 1
@@ -216,7 +219,7 @@ class _Audit:
         if found is None:
             self._find(f"delivery {entry['delivery']}: was owed and is gone")
             return
-        fixed = fingerprint({name: columns(found)[name] for name in FIXED})
+        fixed = fingerprint(deliveries, {name: columns(found)[name] for name in FIXED})
         self._check(fixed == entry["row"], f"delivery {found.id}: its row was changed")
 
     def _receipt(self, row: Row, entry: Mapping[str, Any]) -> None:
@@ -225,7 +228,7 @@ class _Audit:
         if found is None:
             self._find(f"receipt {entry['id']}: was issued and is gone")
             return
-        self._check(fingerprint(columns(found)) == entry["row"], f"receipt {found.id}: its row was changed")
+        self._check(fingerprint(receipts, columns(found)) == entry["row"], f"receipt {found.id}: its row was changed")
         self._check(sha256(bytes(found.xml)) == entry["sha256"], f"receipt {found.id}: its XML was changed")
         self._check(found.previous == row.previous, f"receipt {found.id}: does not name the journal row before it")
         try:

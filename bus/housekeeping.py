@@ -2,6 +2,7 @@
 
 Every round: claims whose lease is over are given back, wherever their worker died; mailbox deliveries that nobody confirmed in their time
 expire; so do those that wait in a lane which does not send.
+Messages of before are given the names that they are searched by (``store.naming``), some a round.
 Now and then: mailbox deliveries that should be confirmed by now (``confirm-within:``) raise an alarm, once and then daily.
 
 What ends here ends for good, so ``steady`` decides, not the time of day (``bus.steady``). A round that fails is done again.
@@ -25,7 +26,7 @@ from bus.store import Missed, Store, Term
 PAUSE_SECONDS = 5.0
 #: Deadlines are looked at in every so manieth round: what is late by days may be noticed half a minute late.
 ROUNDS_A_LOOK = 6
-#: Transactions a lane may take for what has expired in it, in one round.
+#: Transactions that a round may take for what has expired in one lane, and for naming messages of before.
 _BATCHES = 10
 
 _log = structlog.get_logger()
@@ -59,6 +60,9 @@ class Housekeeping:
             self._lanes.nudge_all()
         for lane in self._lanes.stopped():
             await self._expire(lane)
+        for _ in range(_BATCHES):
+            if not await self._store.name_some():
+                break
 
     async def _expire(self, lane: Lane) -> None:
         """What waits in a lane that does not send expires on time all the same; a thousand a round, so that the rest has its turn."""

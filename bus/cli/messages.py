@@ -3,7 +3,7 @@
 import asyncio
 import getpass
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import datetime
@@ -17,7 +17,7 @@ from bus import daemon, stamping
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields, language, say, table
 from bus.config import Loaded
 from bus.delivery import State
-from bus.errors import Rejected
+from bus.errors import Rejected, suggestion
 from bus.signature import xades
 from bus.store import Found, Hits, Store, Story
 from bus.store.tables import is_held
@@ -40,7 +40,7 @@ def messages(
     route: Annotated[str, typer.Option(help="Only this route.")] = "",
     partner: Annotated[str, typer.Option(help="Only from this partner.")] = "",
     state: Annotated[str, typer.Option(help="Only with a delivery in this state: READY, CLAIMED, WAITING, DONE, DEAD.")] = "",
-    key: Annotated[str, typer.Option(help="An id, a DocumentId, or a part of the subject.")] = "",
+    key: Annotated[str, typer.Option(help="An id, a DocumentId, a document's number or its beginning, or a part of the subject.")] = "",
     since: Annotated[datetime | None, typer.Option(help="Accepted at or after (UTC).")] = None,
     before: Annotated[
         datetime | None, typer.Option(formats=_TIMES, help="Accepted earlier than this (UTC): goes on with a search.")
@@ -51,11 +51,19 @@ def messages(
     """Search messages, newest first."""
     if state and state.upper() not in State.__members__:
         raise typer.BadParameter(f"{state!r} is not a state; known: {', '.join(State)}", param_hint="--state")
-    with _opened(site) as (_, store):
+    with _opened(site) as (loaded, store):
+        _demand_known("route", route, loaded.routes, store.search(route=route, limit=1))
+        _demand_known("partner", partner, loaded.site.partners, store.search(partner=partner, limit=1))
         moment, until = (aware(each) if each else None for each in (since, before))
         found = store.search(route, partner, state.upper(), key, moment, limit, until)
         _list(found, json)
         _end(found)
+
+
+def _demand_known(kind: str, name: str, declared: Iterable[str], seen: Hits) -> None:
+    """A name that stands neither in routes.yaml nor in the store is a slip: an empty answer would pass for news."""
+    if name and name not in declared and not seen and seen.back_to is None:
+        raise typer.BadParameter(say(f"cli-unknown-{kind}", name=name, suggestion=suggestion(name, declared)), param_hint=f"--{kind}")
 
 
 def dead(site: SiteOption = Path(), limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50, json: JsonOption = False) -> None:
@@ -108,10 +116,10 @@ def _second(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def show(message: Annotated[str, typer.Argument(metavar="ID")], site: SiteOption = Path(), json: JsonOption = False) -> None:
+def show(message: Annotated[str, typer.Argument(metavar="ID|NUMBER")], site: SiteOption = Path(), json: JsonOption = False) -> None:
     """One message: where it is, its deliveries with attempts and errors, its receipts, its journal."""
     with _opened(site) as (_, store):
-        stories = store.show(message)
+        stories = store.show(message) or _of_number(store, message, json=json)
         if json:
             emit([asdict(story) for story in stories])
         else:
@@ -119,6 +127,17 @@ def show(message: Annotated[str, typer.Argument(metavar="ID")], site: SiteOption
                 _tell(story)
     if not stories:
         _nothing(message)
+
+
+def _of_number(store: Store, number: str, *, json: bool) -> list[Story]:
+    """The one document with this number; several are listed, since nobody can know which is meant."""
+    ids = store.numbered(number)
+    if len(ids) > 1:
+        found = [hit for each in ids for hit in store.search(key=each)]
+        _list(found, json)
+        typer.echo(say("cli-number-several", count=len(ids), number=number), err=True)
+        raise typer.Exit(1)
+    return [story for each in ids for story in store.show(each)]
 
 
 #: What ``show`` tells of the message's own row.

@@ -24,7 +24,7 @@ def no_aliases(_code: str) -> tuple[str, ...]:
 
 
 def describe(tree: etree._Element) -> dict[str, str]:
-    """The message headers KIND, FROM, RECEIVERS, DOCUMENT_ID and SUBJECT. What is missing in the message is ""."""
+    """The message headers KIND, FROM, RECEIVERS, DOCUMENT_ID, SUBJECT and, of a document, NUMBER. What is missing in the message is ""."""
     parts = frame(tree)
     header = parts.message_header
     described = {
@@ -38,6 +38,7 @@ def _document(header: etree._Element) -> dict[str, str]:
     return {
         message.RECEIVERS: " ".join(_receivers(header)),
         message.DOCUMENT_ID: _identifier(child(header, "DocumentId")),
+        message.NUMBER: _number(child(header, "Code")),
         message.SUBJECT: _line(child(header, "Subject"))[:MOST_SUBJECT],
     }
 
@@ -79,6 +80,12 @@ def _line(element: etree._Element | None) -> str:
 def _code(element: etree._Element | None) -> str:
     """A code as one word: a blank inside stays visible as ``_``, lest one odd code pass for two good ones in a list."""
     return "_".join(lexical.words(_bounded(text(element), element)))
+
+
+def _number(code: etree._Element | None) -> str:
+    """Number and notation, as people write them: for listings, so that a long one is cut and not refused."""
+    parts = (_line(child(code, name)) for name in ("CodeNumber", "CodeNotation"))
+    return "/".join(filter(None, parts))[:MOST_IDENTIFIER]
 
 
 def _identifier(element: etree._Element | None) -> str:

@@ -27,7 +27,7 @@ from bus.proofs.manifest import CHAIN, MESSAGE, NAME, README, SITE, TSA, Held, I
 from bus.site import Site
 from bus.store import Store
 from bus.store.snapshot import About, Snapshot
-from bus.store.tables import FIXED, Row, columns, octets, plain, stamp
+from bus.store.tables import FIXED, Row, columns, messages, octets, plain, stamp
 
 #: Checkpoints between a row's own and the next with a time-stamp: more than these are not taken along, and the row goes without.
 MOST_LINKS = 300
@@ -92,7 +92,7 @@ class _Collection:
 
     def _message(self) -> None:
         row = self.about.message
-        self.files[MESSAGE] = octets(plain(columns(row)))
+        self.files[MESSAGE] = octets(plain(messages, columns(row)))
         kind = orjson.loads(row.headers).get(CONTENT_TYPE, "")
         self._body(f"message/content{_ending(kind)}", row.digest)
         self._body(f"message/request{_ending(row.request_type)}", row.request)

@@ -8,9 +8,9 @@ from bus.endpoint import SignedRequest
 from bus.errors import Rejected
 from bus.message import DOCUMENT_ID, ENDPOINT, FROM, KIND, KIND_OTHER, RECEIVERS, SENDER, SENDER_MESSAGE_ID, SUBJECT, Message
 from bus.receipt import Status
-from bus.store import blobs, debts, issuing, statements, working
+from bus.store import blobs, debts, issuing, naming, statements, working
 from bus.store.model import Accepted, Owed, Subject
-from bus.store.tables import canonical, fingerprint
+from bus.store.tables import canonical, fingerprint, messages
 from bus.store.transaction import Transaction, Turn
 
 
@@ -46,7 +46,7 @@ def accept(
     subject = Subject.of(row)
     rows = [debts.owe(tx, subject, each, each.message.digest, kept=each.message.digest == message.digest) for each in owed]
     said = issuing.statement(Status.ACCEPTED, "receipt-accepted", None, recipient=tx.context.organisation)
-    answer = issuing.issue(tx, subject, said, {**note, "message": fingerprint(row), "owed": [debts.entry(each) for each in rows]})
+    answer = issuing.issue(tx, subject, said, {**note, "message": fingerprint(messages, row), "owed": [debts.entry(each) for each in rows]})
     return Accepted(answer.receipt, answer.xml, works=working.begun(tx, subject, owed, rows))
 
 
@@ -57,7 +57,7 @@ def sender_key(message: Message) -> str:
 
 def _row(tx: Transaction, message: Message, route: str, receipts_to: str, request: tuple[str, SignedRequest] | None) -> dict[str, Any]:
     given, sender = message.header(SENDER_MESSAGE_ID), message.header(SENDER)
-    return {
+    row = {
         "id": message.id,
         "public_id": given or message.id,
         "sender": sender,
@@ -77,6 +77,7 @@ def _row(tx: Transaction, message: Message, route: str, receipts_to: str, reques
         "request": request[0] if request else "",
         "request_type": request[1].content_type if request else "",
     }
+    return row | naming.names(row)
 
 
 def refuse(tx: Transaction, message_id: str, detail: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from bus.delivery import TRANSITIONS, State
 from bus.message import KIND, KIND_OTHER, RECEIVERS
 from bus.store import blobs, statements
 from bus.store.model import Debt, Owed, Subject
-from bus.store.tables import FIXED, Row, canonical, columns, fingerprint, stamp
+from bus.store.tables import FIXED, Row, canonical, columns, deliveries, fingerprint, stamp
 from bus.store.transaction import Transaction, Turn
 
 
@@ -97,7 +97,7 @@ def insert(tx: Transaction, values: Mapping[str, Any]) -> dict[str, Any]:
 def entry(row: Mapping[str, Any]) -> dict[str, str]:
     """What the journal says of a new delivery."""
     said = {"delivery": "id", "target": "target", "owner": "owner", "sha256": "digest"}
-    return {**{key: row[name] for key, name in said.items()}, "row": fingerprint({name: row[name] for name in FIXED})}
+    return {**{key: row[name] for key, name in said.items()}, "row": fingerprint(deliveries, {name: row[name] for name in FIXED})}
 
 
 _BLANK: Mapping[str, Any] = {

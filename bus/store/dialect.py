@@ -39,13 +39,21 @@ PRAGMAS = (
     f"journal_size_limit = {LOG_BYTES}",
 )
 
-#: (table, operation) that the database itself refuses -> which rows it lets go all the same: those of messages that are being pruned.
+#: Columns of ``messages`` that never change; the others are filled in once (``naming``).
+LASTING = (
+    *("id", "public_id", "sender", "sender_key", "endpoint", "route", "kind", "organ", "receivers", "document_id", "subject", "digest"),
+    *("size", "headers", "receipts_to", "accepted", "request", "request_type"),
+)
+_SAME = " = ".join(f"({', '.join(f'{row}.{column}' for column in LASTING)})" for row in ("NEW", "OLD"))
+
+#: (table, operation) that the database itself refuses -> which rows it lets go all the same: those of messages that are
+#: being pruned, and those that get their names.
 GUARDED: Mapping[tuple[str, str], str] = {
     ("journal", "UPDATE"): "",
     ("journal", "DELETE"): "OLD.message_id IN (SELECT message_id FROM pruning)",
     ("receipts", "UPDATE"): "",
     ("receipts", "DELETE"): "OLD.message_id IN (SELECT message_id FROM pruning)",
-    ("messages", "UPDATE"): "",
+    ("messages", "UPDATE"): f"OLD.number IS NULL AND {_SAME}",
     ("messages", "DELETE"): "OLD.id IN (SELECT message_id FROM pruning)",
     ("blobs", "UPDATE"): "",
     ("blob_parts", "UPDATE"): "",

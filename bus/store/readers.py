@@ -10,13 +10,15 @@ import sqlalchemy as sa
 
 from bus.delivery import State
 from bus.endpoint import Pending
-from bus.message import DOCUMENT_ID, FROM, KIND_RECEIPT, SUBJECT
+from bus.folding import fold
+from bus.message import DOCUMENT_ID, FROM, KIND_DOCUMENT, KIND_RECEIPT, SUBJECT
 from bus.store import checkpoints, dialect, searching, statements
 from bus.store.model import Checkpoint, Proof
 from bus.store.searching import Hits, Query, Wanted
 from bus.store.standing import RANKED, Standing, standing
 from bus.store.tables import (
     CLAIMABLE,
+    DERIVED,
     NEVER,
     OWNED,
     REFUSED,
@@ -121,7 +123,19 @@ class Readers:
         """The whole story of each message with this id: the bus's, the sender's, or its DocumentId. Oldest first."""
         return [self._story(row) for row in self._matching(key)]
 
+    def numbered(self, key: str, limit: int) -> list[str]:
+        """Ids of at most so many messages whose document has this number, documents before what speaks of them, newest first."""
+        if not (searching.legible(key) and fold(key)):
+            return []
+        others = messages.c.kind != KIND_DOCUMENT
+        query = sa.select(messages.c.id, messages.c.kind).where(searching.numbered(key))
+        rows = self._rows(query.order_by(others, messages.c.accepted.desc(), messages.c.id.desc()).limit(limit))
+        documents = [row.id for row in rows if row.kind == KIND_DOCUMENT]
+        return documents or [row.id for row in rows]
+
     def _matching(self, key: str) -> Sequence[Row]:
+        if not searching.legible(key):
+            return []
         return self._rows(searching.with_standing().where(searching.named(key)).order_by(messages.c.accepted, messages.c.id))
 
     def _story(self, row: Row) -> Story:
@@ -130,7 +144,7 @@ class Readers:
 
         message = _plain(row)
         return Story(
-            message={name: value for name, value in message.items() if name != "rank"},
+            message={name: value for name, value in message.items() if name not in {"rank", *DERIVED["messages"]}},
             standing=RANKED[row.rank],
             deliveries=about(deliveries, deliveries.c.seq),
             receipts=about(receipts, receipts.c.at),

@@ -111,7 +111,7 @@ class Snapshot:
 
     def named(self, key: str) -> list[str]:
         """Ids of the messages that go by ``key``: the bus's id, the sender's, or the DocumentId; oldest first."""
-        if not _legible(key):
+        if not searching.legible(key):
             return []
         found = sa.select(messages.c.id).where(searching.named(key)).order_by(messages.c.accepted, messages.c.id)
         return [row.id for row in self.stream(found)]
@@ -129,7 +129,7 @@ class Snapshot:
         return self._one(receipts, key)
 
     def _one(self, table: sa.Table, key: str) -> Row | None:
-        if not _legible(key):
+        if not searching.legible(key):
             return None
         return self.connection.execute(sa.select(table).where(table.c.id == key)).one_or_none()
 
@@ -203,15 +203,6 @@ class Snapshot:
         """Ids of messages without a delivery."""
         own = sa.and_(deliveries.c.message_id == messages.c.id, deliveries.c.receipt_id == "")
         return (row.id for row in self.stream(sa.select(messages.c.id).where(~sa.exists().where(own))))
-
-
-def _legible(key: str) -> bool:
-    """Whether a key, perhaps damaged, is text at all; what is not cannot be asked for."""
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _named() -> sa.Subquery:

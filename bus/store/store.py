@@ -20,7 +20,7 @@ from bus.errors import Rejected
 from bus.message import SENDER, Message
 from bus.octets import Body, digest, whole
 from bus.receipt import Receipt, Status
-from bus.store import accepting, archive, backup, checkpoints, deadlines, dialect, mailbox, migrate, operating, working
+from bus.store import accepting, archive, backup, checkpoints, deadlines, dialect, mailbox, migrate, naming, operating, working
 from bus.store.archive import Order
 from bus.store.blobs import IN_ROW, Files, Shelf
 from bus.store.deadlines import Missed, Term
@@ -73,6 +73,7 @@ class Store:
         writing, reading = dialect.engine(url, writer=True, sole=chain if sole else ""), dialect.engine(url, writer=False)
         shelf = Parts(reading) if reading.dialect.name == "postgresql" else Files(blobs or migrate.beside(url))
         migrate.up_to_date(writing, chain)
+        naming.fill_at_opening(reading, writing)
         context = Context(chain=chain, organisation=organisation, seal=seal, clock=clock, ids=ids)
         return cls(writing, reading, context, shelf)
 
@@ -210,6 +211,11 @@ class Store:
         # Both are heard, also when both fail.
         return sum(await asyncio.gather(released, expired))
 
+    async def name_some(self) -> int:
+        """Have messages of before found by number and subject (``naming``), some of them. Gives how many; 0 when there are none left."""
+        rows = await asyncio.to_thread(dialect.ask, self._engines[1], naming.UNNAMED)
+        return await self._write(partial(naming.fill_some, rows=rows)) if rows else 0
+
     # --- mailboxes and receipts, as in bus.endpoint.Bus ---------------------------------------------------------------
 
     async def pending(self, partner: str, limit: int, kinds: Sequence[str] = ()) -> Sequence[Pending]:
@@ -332,12 +338,19 @@ class Store:
         limit: int = 50,
         before: datetime | None = None,
     ) -> Hits:
-        """Messages, newest first. ``key``: any id, the DocumentId, or a part of the subject; ``state``: of any of its deliveries."""
+        """Messages, newest first. ``key``: any id, the DocumentId, a number or its beginning, or a part of the subject.
+
+        ``state``: of any of a message's deliveries.
+        """
         return self._read.search(Wanted(route, partner, state, key, since, before, limit))
 
     def show(self, key: str) -> list[Story]:
         """The whole story of each message with this id: the bus's, the sender's, or its DocumentId. Oldest first."""
         return self._read.show(key)
+
+    def numbered(self, key: str, limit: int = 50) -> list[str]:
+        """Ids of the documents with this number, however it is written, newest first; where there are none, of what speaks of one."""
+        return self._read.numbered(key, limit)
 
     def receipts_of(self, key: str) -> list[bytes]:
         """Every signed receipt of the messages with this id, oldest first."""
