@@ -16,6 +16,7 @@ from bus.store.model import Checkpoint, Proof
 from bus.store.searching import Hits, Query, Wanted
 from bus.store.standing import RANKED, Standing, standing
 from bus.store.tables import (
+    AT_ONCE,
     CLAIMABLE,
     NEVER,
     OWNED,
@@ -174,6 +175,11 @@ class Readers:
         query = sa.select(sa.func.min(deliveries.c.due)).where(deliveries.c.target == target, sa.text(CLAIMABLE))
         due = self._rows(query)[0][0]
         return moment(due) if due else None
+
+    def hurried(self, targets: Sequence[str]) -> list[str]:
+        """Those of ``targets`` for which an operator wants something sent now."""
+        wanted = sa.and_(deliveries.c.target.in_(list(targets)), deliveries.c.due == AT_ONCE, sa.text(CLAIMABLE))
+        return [row.target for row in self._rows(sa.select(deliveries.c.target).where(wanted).distinct())]
 
     def checkpoint(self, query: Query, **given: int) -> Checkpoint | None:
         """The one checkpoint that ``query`` is about, or None."""

@@ -242,7 +242,7 @@ class Store:
     # --- operators --------------------------------------------------------------------------------------------------
 
     async def resend(self, ids: Sequence[str], by: str, reason: str, *, lifetime: timedelta = timedelta(days=5)) -> list[str]:
-        """Dead deliveries (by message id or their own) owe again for ``lifetime``. Gives the ids of the deliveries."""
+        """Have deliveries (by message id or their own) sent now; dead ones owe again for ``lifetime``. Gives the ids of the deliveries."""
         return await self._write(partial(operating.resend, ids=ids, by=by, reason=reason, lifetime=lifetime))
 
     async def cancel(self, ids: Sequence[str], by: str, reason: str) -> list[str]:
@@ -358,6 +358,10 @@ class Store:
     def next_due(self, target: str) -> datetime | None:
         """When the next delivery to ``target`` may be claimed, or None."""
         return self._read.next_due(target)
+
+    def hurried(self, targets: Sequence[str]) -> list[str]:
+        """Those of ``targets`` for which an operator wants something sent now."""
+        return self._read.hurried(targets)
 
     def targets_with_work(self) -> list[str]:
         """Targets that have something to claim now."""
