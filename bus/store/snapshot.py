@@ -109,12 +109,11 @@ class Snapshot:
         said = rows(receipts, receipts.c.at, receipts.c.id)
         return About(message, rows(deliveries, deliveries.c.seq), said, rows(journal, journal.c.at, journal.c.chain, journal.c.seq))
 
-    def named(self, key: str) -> list[str]:
-        """Ids of the messages that go by ``key``: the bus's id, the sender's, or the DocumentId; oldest first."""
+    def called(self, key: str) -> list[Row]:
+        """The messages that go by ``key``: the bus's id, the sender's, or the DocumentId; oldest first."""
         if not _legible(key):
             return []
-        found = sa.select(messages.c.id).where(searching.named(key)).order_by(messages.c.accepted, messages.c.id)
-        return [row.id for row in self.stream(found)]
+        return [*self.stream(sa.select(messages).where(searching.named(key)).order_by(messages.c.accepted, messages.c.id))]
 
     def message(self, key: str) -> Row | None:
         """One message's row."""
