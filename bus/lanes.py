@@ -213,8 +213,20 @@ class Lanes:
                 trouble(error)
                 continue
             self.open(dict.fromkeys(targets))
+            await self._hasten(targets)
             for target in targets:
                 self.nudge(target)
+
+    async def _hasten(self, targets: Sequence[str]) -> None:
+        """An operator's word is heard by a lane that is stopped, too: what he wants sent now is its next probe."""
+        stopped = {lane.target: lane.breaker for lane in self.stopped() if lane.breaker and lane.target in targets}
+        try:
+            hurried = await asyncio.to_thread(self._store.hurried, list(stopped)) if stopped else ()
+        except Exception as error:  # noqa: BLE001 - as in _claim
+            trouble(error)
+            return
+        for target in hurried:
+            stopped[target].hasten()
 
     @contextlib.contextmanager
     def at_once(self, owed: Sequence[Owed]) -> Iterator[list[Owed]]:

@@ -14,13 +14,15 @@ import typer
 
 from bus import audit as oracle
 from bus import daemon, stamping
+from bus.cli import meaning
+from bus.cli.meaning import PartnerOption
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields, language, say, table
 from bus.config import Loaded
-from bus.delivery import State
+from bus.delivery import ROUTE_PREFIX, State
 from bus.errors import Rejected, suggestion
 from bus.signature import xades
 from bus.store import Found, Hits, Store, Story
-from bus.store.tables import is_held
+from bus.store.tables import columns, is_held
 from bus.timestamps import Authority
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; written into the journal with your name.")]
@@ -116,28 +118,20 @@ def _second(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def show(message: Annotated[str, typer.Argument(metavar="ID|NUMBER")], site: SiteOption = Path(), json: JsonOption = False) -> None:
+def show(
+    message: Annotated[str, typer.Argument(metavar="ID|NUMBER")],
+    partner: PartnerOption = "",
+    site: SiteOption = Path(),
+    json: JsonOption = False,
+) -> None:
     """One message: where it is, its deliveries with attempts and errors, its receipts, its journal."""
     with _opened(site) as (_, store):
-        stories = store.show(message) or _of_number(store, message, json=json)
+        stories = store.show(meaning.one(store, message, partner, json=json))
         if json:
             emit([asdict(story) for story in stories])
         else:
             for story in stories:
                 _tell(story)
-    if not stories:
-        _nothing(message)
-
-
-def _of_number(store: Store, number: str, *, json: bool) -> list[Story]:
-    """The one document with this number; several are listed, since nobody can know which is meant."""
-    ids = store.numbered(number)
-    if len(ids) > 1:
-        found = [hit for each in ids for hit in store.search(key=each)]
-        _list(found, json)
-        typer.echo(say("cli-number-several", count=len(ids), number=number), err=True)
-        raise typer.Exit(1)
-    return [story for each in ids for story in store.show(each)]
 
 
 #: What ``show`` tells of the message's own row.
@@ -185,22 +179,16 @@ def _of(row: Mapping[str, Any], *columns: str) -> list[Any]:
     return [row[column] for column in columns]
 
 
-def _nothing(message: str) -> None:
-    console.print(say("cli-no-message", message=message), style="red", markup=False)
-    raise typer.Exit(1)
-
-
 def receipts(
     message: Annotated[str, typer.Argument(metavar="ID")],
+    partner: PartnerOption = "",
     site: SiteOption = Path(),
     time_stamp: Annotated[bool, typer.Option("--time-stamp", help="As XAdES-B-T: the site's authority is asked to stamp each.")] = False,
     json: JsonOption = False,
 ) -> None:
     """The signed receipts of a message, as XML, oldest first."""
     with _opened(site) as (loaded, store):
-        found = store.receipts_of(message)
-    if not found:
-        _nothing(message)
+        found = store.receipts_of(meaning.one(store, message, partner, json=json))
     if time_stamp:
         found = asyncio.run(_time_stamped(found, loaded.site.timestamps))
     if json:
@@ -217,29 +205,49 @@ async def _time_stamped(found: Sequence[bytes], authority: Authority | None) -> 
     return [xades.with_timestamp(xml, token) for xml, token in zip(found, tokens, strict=True)]
 
 
-def resend(ids: Ids, reason: ReasonOption, site: SiteOption = Path(), json: JsonOption = False) -> None:
-    """Owe dead deliveries of these messages again."""
-    _operate("resend", ids, reason, site, json)
+def resend(ids: Ids, reason: ReasonOption, partner: PartnerOption = "", site: SiteOption = Path(), json: JsonOption = False) -> None:
+    """Send what these messages owe now; dead deliveries are owed again."""
+    _operate("resend", ids, reason, partner, site, json)
 
 
-def cancel(ids: Ids, reason: ReasonOption, site: SiteOption = Path(), json: JsonOption = False) -> None:
+def cancel(ids: Ids, reason: ReasonOption, partner: PartnerOption = "", site: SiteOption = Path(), json: JsonOption = False) -> None:
     """Give up deliveries of these messages; the sender gets a receipt CANCELLED."""
-    _operate("cancel", ids, reason, site, json)
+    _operate("cancel", ids, reason, partner, site, json)
 
 
-def _operate(action: str, ids: Sequence[str], reason: str, site: Path, json: bool) -> None:
+def _operate(action: str, ids: Sequence[str], reason: str, partner: str, site: Path, json: bool) -> None:
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")
 
     with _opened(site) as (_, store):
-        known = [story.message["id"] for each in ids for story in store.show(each)] or list(ids)
+        known = meaning.owed(store, ids, partner, json=json)
+        before = [each for name in known for each in _deliveries(store, name)]
         operate = store.resend if action == "resend" else store.cancel
         changed = asyncio.run(operate(known, getpass.getuser(), reason))
+    left = [_left(action, each) for each in before if each["id"] not in changed]
     if json:
-        emit({"deliveries": changed})
+        emit({"deliveries": changed, "unchanged": left})
     else:
         console.print(say(f"cli-{action}", count=len(changed)))
+        for each in left:
+            console.print(each["why"], markup=False)
     raise typer.Exit(0 if changed else 1)
+
+
+def _deliveries(store: Store, name: str) -> list[Any]:
+    """What a message owes, or one delivery by its own id, as it stands; what was routed on is told by what it led to."""
+    with store.snapshot() as snapshot:
+        about = snapshot.about(name)
+        found = [row for row in about.deliveries if not row.receipt_id] if about else [snapshot.delivery(name)]
+        onward = [row for row in found if row and not (row.state == State.DONE and row.target.startswith(ROUTE_PREFIX))]
+        return [dict(columns(row)) for row in onward]
+
+
+def _left(action: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Why a delivery stays as it is."""
+    state = row["outcome"] or row["state"]
+    why = say(f"cli-{action}-not", delivery=row["id"], target=row["target"], state=say(f"cli-state-{row['state']}", owner=row["owner"]))
+    return {"delivery": row["id"], "message": row["message_id"], "target": row["target"], "state": state, "why": why}
 
 
 def audit(

@@ -14,6 +14,8 @@ import typer
 
 from bus import asic, daemon, keyfiles, proofs
 from bus.checkpoint import Summary
+from bus.cli import meaning
+from bus.cli.meaning import PartnerOption, Unclear
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say
 from bus.config import Loaded
 from bus.errors import Deferred
@@ -35,6 +37,7 @@ def evidence(
         Path | None, typer.Option("--archive", exists=True, dir_okay=False, help="An archive that holds the message, if it was pruned.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    partner: PartnerOption = "",
     site: SiteOption = Path(),
     json: JsonOption = False,
 ) -> None:
@@ -43,9 +46,10 @@ def evidence(
         _fail(say("cli-evidence-exists", file=output))
     now = daemon.utc_now()
     with daemon.opened(site, os.environ, "operator") as (loaded, store), _snapshot(store, from_archive) as snapshot:
-        about = snapshot.about(_only(snapshot, message))
+        found = meaning.find(snapshot, message, meaning.senders(store, partner), partner)
+        about = snapshot.about(found) if isinstance(found, str) else None
         if about is None:
-            _fail(say("cli-no-message", message=message))
+            meaning.refuse([found] if isinstance(found, Unclear) else [], json=json)
         if any(store.proof(row.chain, row.seq) is None for row in about.journal):
             asyncio.run(_checkpoint(loaded, store))
         files = proofs.collect(snapshot, about, _sources(loaded, store), now)
@@ -104,14 +108,6 @@ def _snapshot(store: Store, path: Path | None) -> Iterator[Snapshot]:
         with engine.connect() as connection:
             yield Snapshot(connection, files)
         engine.dispose()
-
-
-def _only(snapshot: Snapshot, key: str) -> str:
-    """The one message that goes by ``key``."""
-    ids = snapshot.named(key)
-    if len(ids) > 1 and key not in ids:
-        _fail(say("cli-evidence-several", count=len(ids), message=key, ids=", ".join(ids)))
-    return key if key in ids or not ids else ids[0]
 
 
 async def _checkpoint(loaded: Loaded, store: Store) -> None:

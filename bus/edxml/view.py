@@ -85,7 +85,7 @@ def _code(element: etree._Element | None) -> str:
 def _number(code: etree._Element | None) -> str:
     """Number and notation, as people write them: for listings, so that a long one is cut and not refused."""
     parts = (_line(child(code, name)) for name in ("CodeNumber", "CodeNotation"))
-    return "/".join(filter(None, parts))[:MOST_IDENTIFIER]
+    return "/".join(filter(None, parts))[: lexical.MOST_IDENTIFIER]
 
 
 def _identifier(element: etree._Element | None) -> str:

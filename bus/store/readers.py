@@ -10,13 +10,13 @@ import sqlalchemy as sa
 
 from bus.delivery import State
 from bus.endpoint import Pending
-from bus.folding import fold
-from bus.message import DOCUMENT_ID, FROM, KIND_DOCUMENT, KIND_RECEIPT, SUBJECT
+from bus.message import DOCUMENT_ID, FROM, KIND_RECEIPT, SUBJECT
 from bus.store import checkpoints, dialect, searching, statements
 from bus.store.model import Checkpoint, Proof
 from bus.store.searching import Hits, Query, Wanted
 from bus.store.standing import RANKED, Standing, standing
 from bus.store.tables import (
+    AT_ONCE,
     CLAIMABLE,
     DERIVED,
     NEVER,
@@ -123,20 +123,12 @@ class Readers:
         """The whole story of each message with this id: the bus's, the sender's, or its DocumentId. Oldest first."""
         return [self._story(row) for row in self._matching(key)]
 
-    def numbered(self, key: str, limit: int) -> list[str]:
-        """Ids of at most so many messages whose document has this number, documents before what speaks of them, newest first."""
-        if not (searching.legible(key) and fold(key)):
-            return []
-        others = messages.c.kind != KIND_DOCUMENT
-        query = sa.select(messages.c.id, messages.c.kind).where(searching.numbered(key))
-        rows = self._rows(query.order_by(others, messages.c.accepted.desc(), messages.c.id.desc()).limit(limit))
-        documents = [row.id for row in rows if row.kind == KIND_DOCUMENT]
-        return documents or [row.id for row in rows]
-
     def _matching(self, key: str) -> Sequence[Row]:
         if not searching.legible(key):
             return []
-        return self._rows(searching.with_standing().where(searching.named(key)).order_by(messages.c.accepted, messages.c.id))
+        rows = self._rows(searching.with_standing().where(searching.named(key)).order_by(messages.c.accepted, messages.c.id))
+        # A sender may call its message as the bus calls another's.
+        return [row for row in rows if row.id == key] or rows
 
     def _story(self, row: Row) -> Story:
         def about(table: sa.Table, *order: sa.Column[Any]) -> tuple[Columns, ...]:
@@ -188,6 +180,11 @@ class Readers:
         query = sa.select(sa.func.min(deliveries.c.due)).where(deliveries.c.target == target, sa.text(CLAIMABLE))
         due = self._rows(query)[0][0]
         return moment(due) if due else None
+
+    def hurried(self, targets: Sequence[str]) -> list[str]:
+        """Those of ``targets`` for which an operator wants something sent now."""
+        wanted = sa.and_(deliveries.c.target.in_(list(targets)), deliveries.c.due == AT_ONCE, sa.text(CLAIMABLE))
+        return [row.target for row in self._rows(sa.select(deliveries.c.target).where(wanted).distinct())]
 
     def checkpoint(self, query: Query, **given: int) -> Checkpoint | None:
         """The one checkpoint that ``query`` is about, or None."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from bus.folding import fold
+from bus.message import KIND_DOCUMENT
 from bus.octets import Body
 from bus.store import dialect, searching
 from bus.store.blobs import Shelf
@@ -27,6 +29,8 @@ from bus.store.tables import (
 
 #: Rows fetched at once.
 _ROWS = 200
+#: Messages of one number that are told of: enough to choose from.
+MOST_NUMBERED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +113,20 @@ class Snapshot:
         said = rows(receipts, receipts.c.at, receipts.c.id)
         return About(message, rows(deliveries, deliveries.c.seq), said, rows(journal, journal.c.at, journal.c.chain, journal.c.seq))
 
-    def named(self, key: str) -> list[str]:
-        """Ids of the messages that go by ``key``: the bus's id, the sender's, or the DocumentId; oldest first."""
+    def called(self, key: str) -> list[Row]:
+        """The messages that go by ``key``: the bus's id, the sender's, or the DocumentId; oldest first."""
         if not searching.legible(key):
             return []
-        found = sa.select(messages.c.id).where(searching.named(key)).order_by(messages.c.accepted, messages.c.id)
-        return [row.id for row in self.stream(found)]
+        return [*self.stream(sa.select(messages).where(searching.named(key)).order_by(messages.c.accepted, messages.c.id))]
+
+    def numbered(self, key: str) -> list[Row]:
+        """Messages whose document has this number, documents before what speaks of them, newest first; MOST_NUMBERED at most."""
+        if not (searching.legible(key) and fold(key)):
+            return []
+        others = messages.c.kind != KIND_DOCUMENT
+        wanted = sa.select(messages).where(searching.numbered(key)).order_by(others, messages.c.accepted.desc(), messages.c.id.desc())
+        rows = [*self.stream(wanted.limit(MOST_NUMBERED))]
+        return [row for row in rows if row.kind == KIND_DOCUMENT] or rows
 
     def message(self, key: str) -> Row | None:
         """One message's row."""

@@ -248,7 +248,7 @@ class Store:
     # --- operators --------------------------------------------------------------------------------------------------
 
     async def resend(self, ids: Sequence[str], by: str, reason: str, *, lifetime: timedelta = timedelta(days=5)) -> list[str]:
-        """Dead deliveries (by message id or their own) owe again for ``lifetime``. Gives the ids of the deliveries."""
+        """Have deliveries (by message id or their own) sent now; dead ones owe again for ``lifetime``. Gives the ids of the deliveries."""
         return await self._write(partial(operating.resend, ids=ids, by=by, reason=reason, lifetime=lifetime))
 
     async def cancel(self, ids: Sequence[str], by: str, reason: str) -> list[str]:
@@ -348,10 +348,6 @@ class Store:
         """The whole story of each message with this id: the bus's, the sender's, or its DocumentId. Oldest first."""
         return self._read.show(key)
 
-    def numbered(self, key: str, limit: int = 50) -> list[str]:
-        """Ids of the documents with this number, however it is written, newest first; where there are none, of what speaks of one."""
-        return self._read.numbered(key, limit)
-
     def receipts_of(self, key: str) -> list[bytes]:
         """Every signed receipt of the messages with this id, oldest first."""
         return self._read.receipts_of(key)
@@ -371,6 +367,10 @@ class Store:
     def next_due(self, target: str) -> datetime | None:
         """When the next delivery to ``target`` may be claimed, or None."""
         return self._read.next_due(target)
+
+    def hurried(self, targets: Sequence[str]) -> list[str]:
+        """Those of ``targets`` for which an operator wants something sent now."""
+        return self._read.hurried(targets)
 
     def targets_with_work(self) -> list[str]:
         """Targets that have something to claim now."""

@@ -32,6 +32,8 @@ REVISION = "0006"
 GENESIS = "0" * 64
 #: An end that never comes: receipts wait in a mailbox for as long as it takes.
 NEVER = "9999-12-31T00:00:00.000000Z"
+#: The ``due`` of what an operator wants sent now: it goes before all else to its target, and a lane that is stopped sends it as its probe.
+AT_ONCE = "0001-01-01T00:00:00.000000Z"
 
 #: Journal events that say where chains begin since: a pruning has begun, and it has ended.
 PRUNINGS = ("pruning", "pruned")
