@@ -60,12 +60,14 @@ _TYPES: Mapping[str, frozenset[str]] = {
     word: frozenset(oid for oid, words in _WORDS.items() if word in words.split()) for words in _WORDS.values() for word in words.split()
 }
 _DOTTED = re.compile(r"(?:oid\.)?([0-2](?:\.\d+)+)")
-#: ``\`` and hex of an octet (RFC 4514), OpenSSL's ``\xC6``, ``\U01A1`` and ``\W000001A1``, or an escaped character.
+#: A backslash and the hex of an octet (RFC 4514), OpenSSL's x and hex, U or W and a code point, or an escaped character. With slashes
+#: OpenSSL escapes but two characters, and a backslash before others is itself.
 _ESCAPED = re.compile(r"((?:\\x?[0-9A-Fa-f]{2})+)|\\U([0-9A-Fa-f]{4})|\\W([0-9A-Fa-f]{8})|\\(.)", re.DOTALL)
+_ESCAPED_SLASHES = re.compile(r"((?:\\x[0-9A-Fa-f]{2})+)|\\U([0-9A-Fa-f]{4})|\\W([0-9A-Fa-f]{8})|\\([/+])")
 #: One attribute in the form with commas: quoted (a quote inside is escaped, or twice), or up to what separates it from the next.
 _ATTRIBUTE = re.compile(r'([^=,;+"#\\]*)=(\s*"(?:[^"\\]|\\.|"")*"\s*|(?:[^",;+\\]|\\.)*)([,;+]|$)', re.DOTALL)
 #: Where the next attribute begins in the form with slashes, and in OpenSSL's older form with commas before the long types.
-_SLASH = re.compile(r"/(?=[A-Za-z0-9.]+=)")
+_SLASH = re.compile(r"(?<!\\)/(?=[A-Za-z0-9.]+=)")
 _SLASH_LONG = re.compile(r"/(?=(?:emailAddress|Email)=)")
 #: Universal tag of a DER string -> how its characters are encoded.
 _STRINGS = {
@@ -127,7 +129,8 @@ def _folded(value: str) -> str:
 def _readings(text: str) -> Iterator[_Name]:
     """What the text may mean; nothing where it is no name."""
     if text.startswith("/"):
-        read = [_attribute(*part.partition("=")[::2]) for part in _SLASH.split(text)[1:]]
+        parts = (part.partition("=") for part in _SLASH.split(text)[1:])
+        read = [_attribute(kind, value, _ESCAPED_SLASHES) for kind, _, value in parts]
         if read and None not in read:
             yield [[one] for one in read if one]
         return
@@ -153,7 +156,7 @@ def _with_commas(text: str) -> _Name:
     return rdns if place == len(text) else []
 
 
-def _attribute(kind: str, value: str) -> _Attribute | None:
+def _attribute(kind: str, value: str, escaped: re.Pattern[str] = _ESCAPED) -> _Attribute | None:
     """None for a type that has no meaning here, and for a value that is none."""
     word, value = kind.strip().casefold(), value.strip()
     dotted = _DOTTED.fullmatch(word)
@@ -165,7 +168,7 @@ def _attribute(kind: str, value: str) -> _Attribute | None:
         return None if text is None else (kinds, text)
     if len(value) > 1 and value[0] == value[-1] == '"':
         value = value[1:-1].replace('""', '"')
-    return kinds, _folded(_ESCAPED.sub(_unescaped, value))
+    return kinds, _folded(escaped.sub(_unescaped, value))
 
 
 def _decoded(digits: str) -> str | None:
