@@ -37,6 +37,7 @@ from bus.trust import Demands, Trust, divided, is_authority, name_text
 
 #: Extensions of files with certificates and lists; and names as ``openssl rehash`` makes them.
 _EXTENSIONS = frozenset({".crt", ".cer", ".cert", ".pem", ".der", ".crl", ".p7b", ".p7c", ".p7"})
+_LIKELY = _EXTENSIONS | {".key", ".p12", ".pfx", ".p11"}
 _HASHED = re.compile(r"[0-9a-f]{8}\.r?[0-9]+")
 #: Octets of one file. The largest lists of public authorities have some ten megabytes.
 MOST_OCTETS = 16 << 20
@@ -75,7 +76,15 @@ def own(certs: Path, passwords: Mapping[str, str], faults: list[Fault]) -> Own:
                 tokens += [token] if token else []
     keyless = (path for path in sorted(directory.glob("*.crt")) if not any(path.with_suffix(suffix).exists() for suffix in _FORMS))
     loose = [certificate for path in keyless for certificate in certificates(path, faults)]
+    faults += [_named(path, "own-unread", warning=True) for path in _idle(directory)]
     return Own(signers, tuple(tokens), tuple(certificate for certificate in loose if not is_authority(certificate)))
+
+
+def _idle(directory: Path) -> list[Path]:
+    """Files of our own directory that look like a key or a certificate and are none by their names: those are ours to choose."""
+    if not directory.is_dir():
+        return []
+    return [path for path in sorted(directory.iterdir()) if path.suffix not in {*_FORMS, ".crt"} and path.suffix.lower() in _LIKELY]
 
 
 def trust(directory: Path, partner: str, demands: Demands, faults: list[Fault]) -> Trust:
