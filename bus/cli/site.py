@@ -89,19 +89,19 @@ def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:
         }
         for entry in keyring.entries()
     ]
+    unread = [fault for fault in loaded.warnings if fault.file.startswith("certs/")]
     if json:
-        emit(rows + [_unread(fault, loaded.site.root) for fault in keyring.warnings])
+        emit(rows + [_unread(fault) for fault in unread])
     else:
         table(["name", "kind", "partner", "subject", "not_after", "days", "detail"], [list(row.values())[:7] for row in rows])
-        for fault in keyring.warnings:
+        for fault in unread:
             print(fault.said(language()))
 
 
-def _unread(fault: Fault, root: Path) -> dict[str, object]:
+def _unread(fault: Fault) -> dict[str, object]:
     """A row about what lies among the certificates and does not count in full."""
     words = fault.vi if language() == "vi" and fault.vi else fault.text
-    name = Path(fault.file).relative_to(root / "certs").as_posix()
-    row = {"name": name, "kind": "unread", "partner": "", "subject": "", "not_after": None, "days": None}
+    row = {"name": fault.file.removeprefix("certs/"), "kind": "unread", "partner": "", "subject": "", "not_after": None, "days": None}
     return {**row, "detail": words, "fingerprint": ""}
 
 

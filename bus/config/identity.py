@@ -7,7 +7,7 @@ from bus.answers import issued
 from bus.config.blocks import PartnerBlock, SiteBlock, TimestampBlock
 from bus.config.marks import Path
 from bus.config.reading import Reading
-from bus.errors import ConfigurationError, Fault, suggestion, text
+from bus.errors import LANGUAGES, ConfigurationError, Fault, suggestion, text
 from bus.keys import KeyEntry, Keyring
 from bus.ocsp import SKEW
 from bus.organisations import CodeBook
@@ -87,8 +87,11 @@ def _timestamps(reading: Reading, block: TimestampBlock | None) -> Authority | N
     faults: list[Fault] = []
     trust = keyfiles.trust(reading.root / "certs" / block.trust, "tsa", Demands(), faults)
     reading.elsewhere(ConfigurationError(faults))
-    if not faults and not trust.authorities:
-        where = path if "trust" in reading.data["site"]["timestamps"] else path[:2]
+    where = path if "trust" in reading.data["site"]["timestamps"] else path[:2]
+    if trust.pinned or trust.crls:
+        said = {language: text("trust-timestamps-idle", language, place=block.trust) for language in LANGUAGES}
+        reading.faults.add(where, said["en"], warning=True, vi=said["vi"])
+    if all(fault.warning for fault in faults) and not trust.authorities:
         reading.faults.add(where, f"certs/{block.trust} holds no authority; put the root of the time-stamping authority there")
     return Authority(block.url, trust.authorities, block.every, block.limit, block.policy or "")
 

@@ -152,4 +152,5 @@ def _anchors(site: Site, name: str) -> Anchors:
     faults: list[Fault] = []
     trust = keyfiles.trust(directory, name, Demands(), faults)
     keyfiles.demand(faults)
+    site.warnings.extend(faults)
     return anchors_of(trust)

@@ -76,6 +76,27 @@ def test_files_of_ours_that_are_not_read_are_named(make_site: Callable[..., Path
     assert (done.code, found) == (0, {"old.CRT", "old.cer", "bus.KEY"})
 
 
+def test_every_trust_directory_is_spoken_of(make_site: Callable[..., Path]) -> None:
+    """Those of the time-stamping authority and of who signs documents as well: notes, and for time-stamps lists too."""
+    site = make_site()
+    routes = site / "routes.yaml"
+    text = routes.read_text(encoding="utf-8")
+    text = text.replace("  tls: own/tls\n", "  tls: own/tls\n  timestamps: {url: 'http://127.0.0.1:1/'}\n")
+    text = text.replace("    steps:\n", "    steps:\n      - pdf-signatures: {trust: trust/signers}\n", 1)
+    routes.write_text(text, encoding="utf-8")
+    stranger = Authority(named("CA khác"))
+    for name in ("tsa", "signers"):
+        place = site / "certs" / "trust" / name
+        place.mkdir()
+        (place / "all.p7b").write_bytes(pem(stranger.certificate, stranger.crl()))
+        (place / "notes.txt").write_text("x")
+    done = govbus("check", "--site", site)
+    found = [name for name in ("trust/tsa/notes.txt", "trust/signers/notes.txt", "for time-stamps neither counts") if name in done.said]
+    assert (done.code, len(found)) == (0, 3), done.said
+    rows = [row["name"] for row in govbus("keys", "--site", site, "--json").json if row["kind"] == "unread"]
+    assert rows == ["trust/signers/notes.txt", "trust/tsa/notes.txt"]
+
+
 def test_lists_that_are_not_valid_yet_or_have_run_out_are_named(make_site: Callable[..., Path]) -> None:
     """A list of tomorrow is; one that ran out is as long as no newer one of the same key takes its place."""
     site = make_site()
