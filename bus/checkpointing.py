@@ -174,6 +174,6 @@ class Checkpointing:
             return
         points.reach("timestamp.fetched")
         if await self._store.keep_timestamp(newest.number, stamp.at, token):
-            _log.info(log.TIMESTAMPED, number=newest.number, at=stamp.at.isoformat(), serial=stamp.serial)
+            _log.info(log.TIMESTAMPED, number=newest.number, at=stamp.at.isoformat(), serial=f"{stamp.serial:x}")
         self._failed = None
         await self._look()

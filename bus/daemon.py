@@ -199,8 +199,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         if beginning.hung_up():
             self._reload()
-        for fault in self._loaded.warnings:
-            _log.warning("site.warning", fault=str(fault))
+        self._warn()
         await self._engine.start()
         self._wakeup = self._listen_to_others()
         watching = [asyncio.create_task(loop) for loop in (self._responders.run(), self._watch.run())]
@@ -283,6 +282,11 @@ class Daemon:
         self._reload_wanted = False
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _nothing)
 
+    def _warn(self) -> None:
+        """Log what is wrong with the files and stops nothing."""
+        for fault in self._loaded.warnings:
+            _log.warning("site.warning", fault=str(fault))
+
     def _reload(self) -> None:
         """One reload at a time; however often it is asked for meanwhile, one more follows."""
         self._reload_wanted = True
@@ -323,8 +327,9 @@ class Daemon:
             present(self._context, *self._shown())
         points.reach("reload.done")
         _log.info(log.RELOADED, routes=sorted(loaded.routes), generation=self._teller.number + 1, digest=digest)
+        self._warn()
         # Last: who waits for this word may look at the log next.
-        self._teller.taken(begun, digest)
+        self._teller.taken(begun, digest, loaded.warnings)
 
     # --- health ---------------------------------------------------------------------------------------------------
 

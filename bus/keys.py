@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from bus import keyfiles
 from bus.answers import Answer, key_of
-from bus.errors import ConfigurationError, Fault, Rejected, suggestion
+from bus.errors import Fault, Rejected, suggestion
+from bus.names import same_name
 from bus.pkcs11 import TokenKey
 from bus.revocation import Statuses
 from bus.signer import Signer
@@ -33,7 +34,6 @@ from bus.trust import (
     name_text,
     policies_of,
     readable,
-    same_name,
     subject,
     subject_key_identifier,
 )
@@ -84,7 +84,8 @@ class _Known:
 class Keyring:
     """Our keys by name, and each partner's trust. Built by ``load``; read-only but for its memory of certificates identified.
 
-    ``tokens``: those of our keys that lie in a PKCS#11 token; ``statuses``: what is known of revocations, which others fill.
+    ``tokens``: those of our keys that lie in a PKCS#11 token; ``statuses``: what is known of revocations, which others fill;
+    ``warnings``: what lies in ``certs/`` and does not count.
     """
 
     signers: Mapping[str, Signer]
@@ -92,6 +93,7 @@ class Keyring:
     trusts: Mapping[str, Trust]
     tokens: tuple[TokenKey, ...] = ()
     statuses: Statuses = field(default_factory=Statuses, repr=False, compare=False)
+    warnings: tuple[Fault, ...] = field(default=(), repr=False, compare=False)
     _identified: dict[tuple[bytes, Purpose, tuple[bytes, ...]], _Known] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -110,9 +112,8 @@ class Keyring:
         own = keyfiles.own(certs, passwords or {}, faults)
         asked = demands or {}
         trusts = {name: keyfiles.trust(certs / place, name, asked.get(name, Demands()), faults) for name, place in trust.items()}
-        if faults:
-            raise ConfigurationError(faults)
-        return cls(own.signers, own.retired, trusts, own.tokens)
+        keyfiles.demand(faults)
+        return cls(own.signers, own.retired, trusts, own.tokens, warnings=tuple(faults))
 
     def signer(self, name: str) -> Signer:
         """Our key called ``own/<name>``; KeyError naming those there are."""

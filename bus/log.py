@@ -4,6 +4,7 @@ A line never holds a body, a key, a password or a certificate: ids, names, codes
 command no terminal (``bus.plain``).
 """
 
+import json
 import logging
 from typing import TextIO, cast
 
@@ -62,7 +63,18 @@ def _in_order(_logger: object, _method: str, event: structlog.typing.EventDict) 
 
 
 def _dumps(event: structlog.typing.EventDict, **_: object) -> str:
-    return plain_json(orjson.dumps(event, default=str).decode())
+    return line(event)
+
+
+def line(event: object) -> str:
+    """``event`` as one line of JSON, whatever is in it: what a line is about must not fail because the line cannot be written.
+
+    orjson takes neither whole numbers of more than 64 bits, as serial numbers have, nor text with halves of characters.
+    """
+    try:
+        return plain_json(orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
+    except TypeError:
+        return json.dumps(event, default=str, skipkeys=True)
 
 
 def configure(level: str = "INFO") -> None:

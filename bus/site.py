@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from bus.errors import Fault
 from bus.keys import Keyring
 from bus.organisations import CodeBook
 from bus.schemas import Library
@@ -52,6 +53,8 @@ class Site:
     clock: Clock
     environment: Mapping[str, str]
     timestamps: Authority | None = None
+    #: What a part found in its files when it was made and that stops nothing; ``check`` and the start tell of it.
+    warnings: list[Fault] = field(default_factory=list, repr=False, compare=False)
 
     def signatures(self, partner: str) -> SignaturePolicy:
         """Which methods count in the signatures of ``partner``."""

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -15,7 +14,8 @@ from rich.table import Table
 
 from bus import errors
 from bus.errors import text
-from bus.plain import plain, plain_json
+from bus.log import line
+from bus.plain import plain
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -40,7 +40,7 @@ def say(key: str, **values: object) -> str:
 
 def emit(data: object) -> None:
     """``data`` as one line of JSON on standard output."""
-    print(plain_json(orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS).decode()))
+    print(line(data))
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:

@@ -11,6 +11,7 @@ import typer
 from bus import config, daemon, lock, log, scaffold
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say, table
 from bus.config.components import Component
+from bus.errors import Fault
 
 
 def init(directory: Annotated[Path, typer.Argument(help="A new or empty directory.")], json: JsonOption = False) -> None:
@@ -88,10 +89,20 @@ def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:
         }
         for entry in keyring.entries()
     ]
+    unread = [fault for fault in loaded.warnings if fault.file.startswith("certs/")]
     if json:
-        emit(rows)
+        emit(rows + [_unread(fault) for fault in unread])
     else:
         table(["name", "kind", "partner", "subject", "not_after", "days", "detail"], [list(row.values())[:7] for row in rows])
+        for fault in unread:
+            print(fault.said(language()))
+
+
+def _unread(fault: Fault) -> dict[str, object]:
+    """A row about what lies among the certificates and does not count in full."""
+    words = fault.vi if language() == "vi" and fault.vi else fault.text
+    row = {"name": fault.file.removeprefix("certs/"), "kind": "unread", "partner": "", "subject": "", "not_after": None, "days": None}
+    return {**row, "detail": words, "fingerprint": ""}
 
 
 def steps(json: JsonOption = False) -> None:

@@ -253,7 +253,7 @@ def reload(site: SiteOption = Path(), json: JsonOption = False) -> None:
     elif not answers:
         console.print(say("cli-reload-silent", seconds=int(PATIENCE)), style="red")
     else:
-        for fault in faults:
+        for fault in faults or sorted({warning for answer in answers for warning in answer.warnings}):
             print(fault)
         done = [f"{answer.chain} {answer.number}" for answer in answers]
         console.print(say("cli-reload-failed" if faults else "cli-reloaded", generations=", ".join(done)))

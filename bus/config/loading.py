@@ -60,6 +60,7 @@ def _loaded(read: reading.Reading) -> Loaded | None:
     builder = Builder(read, site, surroundings)
     endpoints = builder.endpoints()
     routes = builder.routes(endpoints)
+    read.elsewhere(ConfigurationError(set(site.warnings)))
     wiring.check(read.data, {name: adapter.features if adapter else None for name, adapter in endpoints.items()}, faults)
     if block is not None:
         identity.check_keys(read, site.keyring, block)

@@ -18,11 +18,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from bus import keyfiles, ocsp
-from bus.errors import ConfigurationError, Fault, Rejected
+from bus.errors import Fault, Rejected
+from bus.names import same_name
 from bus.octets import Body
 from bus.proofs.manifest import SITE, Held, Manifest, invalid, octets_of
 from bus.revocation import Statuses
-from bus.trust import Demands, Trust, der, divided, is_authority, readable, same_name, subject, subject_key_identifier
+from bus.trust import Demands, Trust, der, divided, is_authority, readable, subject, subject_key_identifier
 
 #: Directories below the one that is given, at most: it is a directory of certificates.
 _MOST_DIRECTORIES = 1000
@@ -121,8 +122,7 @@ def given(directory: Path) -> list[Trust]:
     faults: list[Fault] = []
     places = [directory, *sorted(path for path in directory.rglob("*") if path.is_dir())][:_MOST_DIRECTORIES]
     trusts = [keyfiles.trust(place, place.name, Demands(), faults) for place in places]
-    if faults:
-        raise ConfigurationError(faults)
+    keyfiles.demand(faults)
     return [trust for trust in trusts if trust.authorities or trust.pinned]
 
 

@@ -26,7 +26,7 @@ from pydantic import Field, model_validator
 
 from bus import edxml, keyfiles
 from bus.edxml import Attached
-from bus.errors import ConfigurationError, Fault, Rejected
+from bus.errors import Fault, Rejected
 from bus.exchange import Exchange, Step
 from bus.message import KIND, KIND_DOCUMENT, KIND_STATUS, Message
 from bus.octets import digest
@@ -151,6 +151,6 @@ def _anchors(site: Site, name: str) -> Anchors:
         raise ValueError(f"certs/{name} does not exist; put the certificates of the authorities there whose signers you trust")
     faults: list[Fault] = []
     trust = keyfiles.trust(directory, name, Demands(), faults)
-    if faults:
-        raise ConfigurationError(faults)
+    keyfiles.demand(faults)
+    site.warnings.extend(faults)
     return anchors_of(trust)
