@@ -30,6 +30,7 @@ proofs.register(app)
 
 def main() -> None:
     """The console script."""
+    screen.settle()
     try:
         app()
     except ConfigurationError as error:

@@ -1,7 +1,10 @@
 """How the commands print: JSON for programs, tables for people, in the operator's language."""
 
+import io
 import itertools
+import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +25,13 @@ SiteOption = Annotated[Path, typer.Option("--site", envvar="GOVBUS_SITE", help="
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
+def settle() -> None:
+    """Have the terminal take every text: what its encoding lacks is escaped, and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def aware(moment: datetime) -> datetime:
     """A time as it was typed: UTC, unless it says otherwise."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -38,8 +48,13 @@ def say(key: str, **values: object) -> str:
 
 
 def emit(data: object) -> None:
-    """``data`` as one line of JSON on standard output."""
-    print(orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
+    """``data`` as one line of JSON on standard output; where that does not speak Unicode, with JSON's own escapes."""
+    line = orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(orjson.loads(line))
+    print(line, flush=True)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
