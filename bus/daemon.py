@@ -39,7 +39,7 @@ from bus.receipt import Receipt
 from bus.responders import Responders, kept
 from bus.site import Site
 from bus.steady import Steady
-from bus.store import Store
+from bus.store import Store, dialect
 from bus.wakeup import Wakeup
 from bus.watch import IN_USE, Watch
 from bus.workers import supervise
@@ -54,7 +54,7 @@ def utc_now() -> datetime:
 
 def store_url(root: Path, environment: Mapping[str, str]) -> str:
     """``GOVBUS_STORE``, or the embedded database of the site."""
-    return environment.get("GOVBUS_STORE") or f"sqlite:///{root.resolve() / 'data' / 'bus.db'}"
+    return environment.get("GOVBUS_STORE") or dialect.address(root.resolve() / "data" / "bus.db")
 
 
 def chains(root: Path, environment: Mapping[str, str], workers: int) -> Sequence[str]:
@@ -91,7 +91,7 @@ def open_store(
 def open_store_at(site: Site, data: Path, chain: str) -> Store:
     """An embedded store that lies in ``data``: that of a restore, before it is put in its place."""
     return Store.open(
-        f"sqlite:///{data.resolve() / 'bus.db'}",
+        dialect.address(data.resolve() / "bus.db"),
         seal=open_evidence(site).seal,
         organisation=site.organisation,
         clock=utc_now,
