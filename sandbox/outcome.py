@@ -183,7 +183,8 @@ def show(outcome: Outcome, *, json: bool) -> None:
 
 
 def keep_running(run: Run) -> None:
-    """Leave everything running until Ctrl-C or SIGTERM."""
+    """Leave everything running until a signal ends it: the handler of ``sandbox.demo`` raises SystemExit."""
     console = Console(highlight=False)
     console.print(say("demo-keep", url=run.ministry, site=run.sites.ministry, ca=run.sites.authority, pid=os.getpid()), markup=False)
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    while True:
+        signal.pause()
