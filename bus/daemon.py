@@ -35,6 +35,7 @@ from bus.http import Application, ClientCertificateProtocol, present, tls_contex
 from bus.ids import uuid7
 from bus.lock import sole_daemon
 from bus.node import Node
+from bus.ownership import demand_writable
 from bus.receipt import Receipt
 from bus.responders import Responders, kept
 from bus.site import Site
@@ -402,6 +403,7 @@ def run(root: Path, environment: Mapping[str, str], host: str, port: int, worker
     # The whole site is checked here, before anything is bound, locked or forked.
     config.load(root, environment=environment, clock=utc_now)
     each = chains(root, environment, workers)
+    demand_writable(root / "data", embedded=not environment.get("GOVBUS_STORE"))
     with sole_daemon(root):
         listener = listen(host, port)
         quorum = notify.Quorum(len(each))
