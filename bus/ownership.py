@@ -1,9 +1,11 @@
 """Whose the files are: what the daemon must be able to write, and which secrets may be read by others.
 
 ``unwritable`` is asked before a daemon starts: one that reads its store and cannot write it would refuse every document. ``exposed`` is
-what ``check`` and ``run`` warn of. Both look at rights alone; neither changes a file nor opens one.
+what ``check`` and ``run`` warn of. Both look at rights alone. ``handed_over`` keeps
+root's commands from leaving files that the daemon cannot write.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -23,6 +25,22 @@ def demand_writable(data: Path, *, embedded: bool) -> None:
         wanted = os.W_OK | (os.X_OK if path.is_dir() else os.R_OK)
         if path.exists() and not os.access(path, wanted, effective_ids=True):
             raise Deferred("data-not-ours", file=path, owner=path.stat().st_uid, user=os.geteuid())
+
+
+@contextlib.contextmanager
+def handed_over(root: Path) -> Iterator[None]:
+    """What root's command makes in ``data/`` is afterwards the owner's of that directory, or of the site where it made the directory."""
+    data = root / "data"
+    place = data if data.is_dir() else root
+    owner = place.stat() if os.geteuid() == 0 and place.is_dir() else None
+    try:
+        yield
+    finally:
+        if owner is not None and owner.st_uid and data.is_dir():
+            for path in (data, *data.rglob("*")):
+                with contextlib.suppress(OSError):
+                    if not path.lstat().st_uid:
+                        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def exposed(root: Path) -> Iterator[Fault]:

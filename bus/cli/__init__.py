@@ -13,6 +13,7 @@ from pathlib import Path
 
 import typer
 
+from bus import ownership
 from bus.cli import messages, proofs, screen, site, upkeep
 from bus.errors import BusError, ConfigurationError
 
@@ -37,7 +38,8 @@ def main() -> None:
     """The console script."""
     screen.settle()
     try:
-        app()
+        with ownership.handed_over(screen.site_of(sys.argv)):
+            app()
     except ConfigurationError as error:
         for fault in error.faults:
             print(fault.said(screen.language()), file=sys.stderr)

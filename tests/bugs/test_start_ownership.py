@@ -59,3 +59,18 @@ def test_a_secret_that_others_can_read_is_a_warning_and_no_fault(make_site: Call
     done = govbus("check", "--site", site)
     assert done.code == 0
     assert [line.split(":")[0] for line in done.said.splitlines() if "(warning)" in line] == ["certs", "certs/own/bus.key", "site.env"]
+    assert govbus("check", "--site", site, "--strict").code == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can leave root's files")
+def test_what_roots_commands_make_is_the_daemons(make_site: Callable[..., Path]) -> None:
+    """A store that a command of root's made, in a site of another user, with its directory or in it: all of it is that user's."""
+    for name, with_data in (("one", True), ("two", False)):
+        site = make_site(name)
+        if not with_data:
+            (site / "data").rmdir()
+        for path in (site, *site.rglob("*")):
+            os.chown(path, 65534, 65534)
+        assert govbus("messages", "--site", site).code == 0
+        assert (site / "data" / "bus.db").exists()
+        assert {path.stat().st_uid for path in (site / "data", *(site / "data").rglob("*"))} == {65534}
