@@ -35,11 +35,12 @@ from bus.http import Application, ClientCertificateProtocol, present, tls_contex
 from bus.ids import uuid7
 from bus.lock import sole_daemon
 from bus.node import Node
+from bus.ownership import demand_writable
 from bus.receipt import Receipt
 from bus.responders import Responders, kept
 from bus.site import Site
 from bus.steady import Steady
-from bus.store import Store
+from bus.store import Store, dialect
 from bus.wakeup import Wakeup
 from bus.watch import IN_USE, Watch
 from bus.workers import supervise
@@ -54,7 +55,7 @@ def utc_now() -> datetime:
 
 def store_url(root: Path, environment: Mapping[str, str]) -> str:
     """``GOVBUS_STORE``, or the embedded database of the site."""
-    return environment.get("GOVBUS_STORE") or f"sqlite:///{root.resolve() / 'data' / 'bus.db'}"
+    return environment.get("GOVBUS_STORE") or dialect.address(root.resolve() / "data" / "bus.db")
 
 
 def chains(root: Path, environment: Mapping[str, str], workers: int) -> Sequence[str]:
@@ -91,7 +92,7 @@ def open_store(
 def open_store_at(site: Site, data: Path, chain: str) -> Store:
     """An embedded store that lies in ``data``: that of a restore, before it is put in its place."""
     return Store.open(
-        f"sqlite:///{data.resolve() / 'bus.db'}",
+        dialect.address(data.resolve() / "bus.db"),
         seal=open_evidence(site).seal,
         organisation=site.organisation,
         clock=utc_now,
@@ -407,6 +408,7 @@ def run(root: Path, environment: Mapping[str, str], host: str, port: int, worker
     # The whole site is checked here, before anything is bound, locked or forked.
     config.load(root, environment=environment, clock=utc_now)
     each = chains(root, environment, workers)
+    demand_writable(root / "data", embedded=not environment.get("GOVBUS_STORE"))
     with sole_daemon(root):
         listener = listen(host, port)
         quorum = notify.Quorum(len(each))

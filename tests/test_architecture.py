@@ -41,6 +41,7 @@ FLOORS: dict[str, int] = {
     "bus.pki": 1,
     "bus.log": 1,
     "bus.outlet": 1,
+    "bus.ownership": 1,
     "bus.lock": 1,
     "bus.metrics": 1,
     "bus.organisations": 1,

@@ -1,7 +1,10 @@
 """How the commands print: JSON for programs, tables for people, in the operator's language."""
 
+import io
 import itertools
+import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +26,13 @@ SiteOption = Annotated[Path, typer.Option("--site", envvar="GOVBUS_SITE", help="
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
+def settle() -> None:
+    """Have the terminal take every text: what its encoding lacks is escaped, and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def aware(moment: datetime) -> datetime:
     """A time as it was typed: UTC, unless it says otherwise."""
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -39,8 +49,13 @@ def say(key: str, **values: object) -> str:
 
 
 def emit(data: object) -> None:
-    """``data`` as one line of JSON on standard output."""
-    print(line(data))
+    """``data`` as one line of JSON on standard output; where that does not speak Unicode, with JSON's own escapes."""
+    written = line(data)
+    try:
+        written.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        written = json.dumps(json.loads(written))
+    print(written, flush=True)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:

@@ -27,10 +27,14 @@ def init(directory: Annotated[Path, typer.Argument(help="A new or empty director
         console.print(say("cli-initialised", directory=directory))
 
 
-def check(site: SiteOption = Path(), json: JsonOption = False) -> None:
-    """Report every fault of the site's files, one a line; exit 1 if any is more than a warning."""
+def check(
+    site: SiteOption = Path(),
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings count as faults.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Report every fault of the site's files, one a line; exit 1 if any is more than a warning, or --strict."""
     faults = config.check(site, environment=os.environ, clock=daemon.utc_now)
-    wrong = [fault for fault in faults if not fault.warning]
+    wrong = [fault for fault in faults if strict or not fault.warning]
     if json:
         emit([{"file": f.file, "line": f.line, "column": f.column, "text": f.text, "warning": f.warning} for f in faults])
     else:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bus import ownership
 from bus.config import identity, reading, wiring
 from bus.config.blocks import SiteBlock
 from bus.config.building import Builder
@@ -61,6 +62,7 @@ def _loaded(read: reading.Reading) -> Loaded | None:
     endpoints = builder.endpoints()
     routes = builder.routes(endpoints)
     read.elsewhere(ConfigurationError(set(site.warnings)))
+    faults.found += ownership.exposed(read.root)
     wiring.check(read.data, {name: adapter.features if adapter else None for name, adapter in endpoints.items()}, faults)
     if block is not None:
         identity.check_keys(read, site.keyring, block)

@@ -180,7 +180,7 @@ def _plain(table: sa.Table, row: Row) -> dict[str, Any]:
 
 def load(path: Path, directory: Path) -> tuple[sa.Engine, Files, Mapping[str, Any]]:
     """Unpack an archive into a database of its own in ``directory``, as the store had it. Raises Rejected 5.6.11."""
-    engine = dialect.engine(f"sqlite:///{directory / 'archive.db'}", writer=True)
+    engine = dialect.engine(dialect.address(directory / "archive.db"), writer=True)
     migrate.up_to_date(engine, "archive")
     files = Files(directory / "blobs")
     opened = parcel.Opened(path, KIND)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache, partial
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -100,6 +101,11 @@ def engine(url: str, *, writer: bool, sole: str = "") -> sa.Engine:
         event.listen(result, "connect", partial(_begin_session, sole))
         event.listen(result, "handle_error", postgresql.note_demotion)
     return result
+
+
+def address(file: Path) -> str:
+    """The address of an SQLite file, whatever characters its path has."""
+    return sa.URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
 
 
 def shown(url: str | sa.URL) -> str:
