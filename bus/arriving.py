@@ -57,14 +57,15 @@ class Space:
     worked: int = 0
     line: deque[tuple[int, asyncio.Future[None]]] = field(default_factory=deque)
 
-    def __post_init__(self) -> None:
-        metrics.BYTES_IN_FLIGHT.set_function(lambda: self.small + self.worked)
+    def _tell(self) -> None:
+        metrics.BYTES_IN_FLIGHT.set(self.small + self.worked)
 
     def keep_small(self, size: int) -> None:
         """Count octets of a small body."""
         if self.small + size > MOST_SMALL:
             raise _busy()
         self.small += size
+        self._tell()
 
     def keep_large(self, size: int) -> None:
         """Count octets of a large body in its file."""
@@ -82,11 +83,13 @@ class Space:
             if not turn.done():
                 self.worked += size
                 turn.set_result(None)
+        self._tell()
 
     async def enter(self, size: int) -> None:
         """Wait until a large body may be in memory, in the order of arrival."""
         if not self.line and self._fits(size):
             self.worked += size
+            self._tell()
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.line.append((size, turn))

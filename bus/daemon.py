@@ -13,24 +13,25 @@ import signal
 import socket
 import ssl
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Final
 
 import structlog
 import uvicorn
 import uvloop
 
-from bus import beginning, config, generation, http, log, metrics, notify, points, wakeup
+from bus import beginning, config, generation, health, http, log, metrics, notify, operators, points, wakeup
 from bus.amqp import Broker
 from bus.checkpointing import Checkpointing
 from bus.config import Loaded
 from bus.endpoint import Door
 from bus.engine import Engine
-from bus.errors import ConfigurationError, Fault, language
+from bus.errors import ConfigurationError, Deferred, Fault, language, text
 from bus.evidence import Evidence
+from bus.health import Health
 from bus.http import Application, ClientCertificateProtocol, present, tls_context
 from bus.ids import uuid7
 from bus.lock import sole_daemon
@@ -42,7 +43,7 @@ from bus.site import Site
 from bus.steady import Steady
 from bus.store import Store, dialect
 from bus.wakeup import Wakeup
-from bus.watch import IN_USE, Watch
+from bus.watch import Watch
 from bus.workers import supervise
 
 _log = structlog.get_logger()
@@ -69,7 +70,13 @@ def open_evidence(site: Site) -> Evidence:
 
 
 def open_store(
-    site: Site, environment: Mapping[str, str], chain: str, *, seal: Callable[[Receipt], bytes] | None = None, sole: bool = False
+    site: Site,
+    environment: Mapping[str, str],
+    chain: str,
+    *,
+    seal: Callable[[Receipt], bytes] | None = None,
+    sole: bool = False,
+    on_trouble: Callable[[Deferred], None] = lambda _error: None,
 ) -> Store:
     """The site's store, its tables up to date, writing to journal chain ``chain``; ``sole``: as the only process that does.
 
@@ -86,6 +93,7 @@ def open_store(
         chain=chain,
         sole=sole,
         blobs=data / "blobs",
+        on_trouble=on_trouble,
     )
 
 
@@ -125,15 +133,12 @@ class CannotListen(Exception):
     """The address is taken, or not ours; the text is the system's reason."""
 
 
+class OperatorsCannotListen(CannotListen):
+    """The same for the operators' listener; the text begins with its address."""
+
+
 class _Server(uvicorn.Server):
-    """uvicorn, with its signals left to us and its start announced by us."""
-
-    url = ""
-
-    def __init__(self, settings: uvicorn.Config, settled: Callable[[], Awaitable[None]], ready: Callable[[], None]) -> None:
-        super().__init__(settings)
-        self._settled = settled
-        self._ready = ready
+    """uvicorn, with its signals left to us."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -141,15 +146,49 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening, then say so."""
+        """Start listening."""
         await super().startup([])
-        # A reload that was asked for meanwhile is done before anybody is told that the daemon is there.
-        await self._settled()
-        if self.should_exit:
-            return
         self.servers = [await http.listen(self, listener) for listener in sockets or ()]
-        _log.info(log.READY, url=self.url, pid=os.getpid())
-        self._ready()
+
+
+class _Doors(_Server):
+    """The partners' listener, whose start is the daemon's.
+
+    ``settled``  waits for a reload that was asked for meanwhile: it is done before anybody is told that the daemon is there
+    ``ready``    is called when it listens
+    """
+
+    url = ""
+    operators_url = ""
+
+    def __init__(self, settings: uvicorn.Config, settled: Callable[[], Awaitable[None]], ready: Callable[[], None]) -> None:
+        super().__init__(settings)
+        self._settled = settled
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start listening, then say so."""
+        await self._settled()
+        # A server that is told to end before it began has nothing to listen with.
+        await super().startup([] if self.should_exit else sockets)
+        if not self.should_exit:
+            _log.info(log.READY, url=self.url, operators_url=self.operators_url, pid=os.getpid())
+            self._ready()
+
+
+#: What both servers are told.
+_COMMON: Final[Mapping[str, Any]] = {
+    "http": ClientCertificateProtocol,
+    "loop": "uvloop",
+    "lifespan": "off",
+    "ws": "none",
+    "log_config": None,
+    "access_log": False,
+    "server_header": False,
+    # X-Forwarded-* is whatever a client says it is.
+    "proxy_headers": False,
+    "timeout_keep_alive": 30,
+}
 
 
 class Daemon:
@@ -167,7 +206,7 @@ class Daemon:
         self._node = Node.read(environment)
         site = self._loaded.site
         self._evidence = open_evidence(site)
-        self._store = open_store(site, environment, chain, seal=self._seal, sole=True)
+        self._store = open_store(site, environment, chain, seal=self._seal, sole=True, on_trouble=health.store_trouble(root))
         self._checkpointing = Checkpointing(self._store, self._evidence, site.organisation, utc_now, site.timestamps)
         self._engine = Engine(
             self._loaded.site,
@@ -184,15 +223,23 @@ class Daemon:
         keyring = self._loaded.site.keyring
         self._responders = Responders(root / "data" / "revocation", utc_now, keyring.statuses, keyring.authorities())
         self._watch = Watch(keyring, utc_now)
-        self._wakeup: Wakeup | None = None
-        self._application = Application(self._doors(), self._health, self._ready, self._measure, self._warnings, scratch=root / "data")
+        self._health = Health(
+            root,
+            language(environment),
+            self._loaded,
+            self._engine,
+            self._store,
+            self._checkpointing,
+            self._watch,
+        )
+        self._application = Application(self._doors(), self._health.for_partners(), scratch=root / "data")
         self._reloading: asyncio.Task[None] | None = None
         self._reload_wanted = False
         self._context: ssl.SSLContext | None = None
         self._teller.taken(begun, digest)
 
-    async def run(self, listener: socket.socket) -> None:
-        """Serve until told to stop; then drain."""
+    async def run(self, listener: socket.socket, operators_listener: socket.socket | None = None) -> None:
+        """Serve until told to stop; then drain. Operators are served until the end of that."""
         server = self._server(listener)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -202,9 +249,12 @@ class Daemon:
             self._reload()
         self._warn()
         await self._engine.start()
-        self._wakeup = self._listen_to_others()
-        watching = [asyncio.create_task(loop) for loop in (self._responders.run(), self._watch.run())]
+        self._health.wakeup = self._listen_to_others()
+        watching = [asyncio.create_task(loop) for loop in (self._responders.run(), self._watch.run(), self._health.run())]
         try:
+            if operators_listener is not None:
+                server.operators_url = operators.url(operators_listener)
+                watching.append(asyncio.create_task(self._serve_operators(operators_listener)))
             await server.serve(sockets=[listener])
         finally:
             # Half a reload must not open what is being shut.
@@ -214,8 +264,9 @@ class Daemon:
             for task in watching:
                 task.cancel()
             await asyncio.gather(*watching, return_exceptions=True)
-            if self._wakeup is not None:
-                await self._wakeup.stop()
+            if self._health.wakeup is not None:
+                await self._health.wakeup.stop()
+            self._health.close()
             self._store.close()
             beginning.deafen()
             _log.info(log.STOPPED, pid=os.getpid())
@@ -236,29 +287,30 @@ class Daemon:
         return Wakeup(broker, bus=self._loaded.site.organisation, chain=self._chain, heard=heard)
 
     def _tell_others(self, target: str) -> None:
-        if self._wakeup is not None:
-            self._wakeup.tell(target)
+        if self._health.wakeup is not None:
+            self._health.wakeup.tell(target)
 
-    def _server(self, listener: socket.socket) -> _Server:
+    async def _serve_operators(self, listener: socket.socket) -> None:
+        """Plain HTTP, with the bounds of the partners' door; until cancelled."""
+        settings = uvicorn.Config(Application((), self._health.for_operators()), timeout_graceful_shutdown=1, **_COMMON)
+        server = _Server(settings)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await asyncio.shield(serving)
+        finally:
+            server.should_exit = True
+            await serving
+
+    def _server(self, listener: socket.socket) -> _Doors:
         tls = self._loaded.tls != "none"
         settings = uvicorn.Config(
             self._application,
-            http=ClientCertificateProtocol,
-            loop="uvloop",
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            # X-Forwarded-* is whatever a client says it is.
-            proxy_headers=False,
-            timeout_keep_alive=30,
             timeout_graceful_shutdown=15,
             ssl_context_factory=(lambda *_: self._tls()) if tls else None,
+            **_COMMON,
         )
-        server = _Server(settings, self._settled, self._listening)
-        host, port = listener.getsockname()[:2]
-        server.url = f"{'https' if tls else 'http'}://{host}:{port}"
+        server = _Doors(settings, self._settled, self._listening)
+        server.url = operators.url(listener, "https" if tls else "http")
         return server
 
     def _tls(self) -> ssl.SSLContext:
@@ -275,7 +327,7 @@ class Daemon:
     def _doors(self) -> list[tuple[str, Door]]:
         return [door for adapter in self._loaded.endpoints.values() for door in adapter.doors()]
 
-    def _stop(self, server: _Server) -> None:
+    def _stop(self, server: _Doors) -> None:
         _log.info(log.STOPPING, pid=os.getpid())
         points.reach("drain.begun")
         server.should_exit = True
@@ -320,6 +372,7 @@ class Daemon:
         self._loaded = loaded
         self._responders.adopt(loaded.site.keyring.statuses)
         self._watch.keyring = loaded.site.keyring
+        self._health.loaded = loaded
         self._evidence = open_evidence(loaded.site)
         self._checkpointing.adopt(self._evidence, loaded.site.timestamps)
         await self._engine.replace_configuration(loaded.site, loaded.endpoints, loaded.routes)
@@ -332,60 +385,9 @@ class Daemon:
         # Last: who waits for this word may look at the log next.
         self._teller.taken(begun, digest, loaded.warnings)
 
-    # --- health ---------------------------------------------------------------------------------------------------
-
-    async def _health(self) -> Mapping[str, str]:
-        return {} if self._engine.alive() else {"engine": "a loop of the engine has ended; restart the daemon"}
-
-    async def _ready(self) -> Mapping[str, str]:
-        unwell = dict(await self._health())
-        try:
-            await asyncio.to_thread(self._store.targets_with_work)
-        except Exception as error:  # noqa: BLE001 - whatever the store raises, it is not well
-            unwell["store"] = f"the store does not answer: {type(error).__name__}"
-        try:
-            _try_writing(self._root / "data")
-        except OSError as error:
-            unwell["data"] = f"data/ cannot be written: {error.strerror}"
-        now = utc_now()
-        for entry in self._loaded.site.keyring.entries():
-            if entry.kind == "own" and entry.not_after <= now:
-                unwell[entry.name] = f"the certificate expired at {entry.not_after.isoformat()}"
-        for name, failure in (await self._watch.look_at_tokens()).items():
-            unwell[name] = failure.reason(language(self._environment))
-        return {**unwell, **self._checkpointing.unwell(language(self._environment))}
-
-    def _warnings(self) -> Mapping[str, str]:
-        """What is not well and costs latency, or messages of some partners."""
-        said = self._wakeup.unwell() if self._wakeup is not None else {}
-        return {**said, **self._responders.unwell(language(self._environment))}
-
-    async def _measure(self) -> None:
-        """Bring the gauges up to date."""
-        gauges = await asyncio.to_thread(self._store.gauges)
-        # What stands nowhere any more is not counted at all.
-        metrics.BACKLOG.clear()
-        metrics.OLDEST.clear()
-        for gauge in gauges:
-            metrics.BACKLOG.labels(gauge.target, gauge.state).set(gauge.count)
-            metrics.OLDEST.labels(gauge.target, gauge.state).set(gauge.age)
-        # Several certificates lie under one name while they are rotated: the first to end is the one to know of.
-        ends: dict[str, datetime] = {}
-        for entry in self._loaded.site.keyring.entries():
-            if entry.kind in IN_USE:
-                ends[entry.name] = min(entry.not_after, ends.get(entry.name, entry.not_after))
-        for name, end in ends.items():
-            metrics.CERTIFICATE_DAYS.labels(name).set((end - utc_now()).total_seconds() / 86400)
-
 
 def _nothing() -> None:
     """What a signal does that comes too late."""
-
-
-def _try_writing(directory: Path) -> None:
-    """One block, written and removed: a full or read-only disk can be read for a long time before anybody notices."""
-    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
-        file.write(bytes(4096))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -403,14 +405,36 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(root: Path, environment: Mapping[str, str], host: str, port: int, workers: int) -> None:
-    """Run the daemon in the foreground until it is told to stop. Raises ConfigurationError, AlreadyRunning, CannotListen."""
+def listen_for_operators(wish: str | None) -> socket.socket | None:
+    """The operators' listener, or None where it is off. Raises NoAddress, OperatorsCannotListen."""
+    address = operators.Address.read(operators.USUAL if wish is None else wish)
+    if address is None:
+        return None
+    try:
+        listener = listen(address.host, address.port)
+    except CannotListen as error:
+        if wish is not None or not operators.is_taken(error.__cause__):
+            raise OperatorsCannotListen(f"{address}: {error}") from error
+        listener = listen(address.host, 0)
+        _log.warning(log.OPERATORS_ELSEWHERE, wanted=str(address), url=operators.url(listener))
+    if not address.guarded:
+        _log.warning(log.OPERATORS_EXPOSED, address=str(address), en=text("operators-exposed", "en"), vi=text("operators-exposed", "vi"))
+    return listener
+
+
+def run(root: Path, environment: Mapping[str, str], host: str, port: int, workers: int, operators_at: str | None = None) -> None:
+    """Run the daemon in the foreground until it is told to stop.
+
+    ``operators_at``: where operators are served, as ``bus.operators`` reads it. Raises ConfigurationError, AlreadyRunning, CannotListen,
+    NoAddress.
+    """
     # The whole site is checked here, before anything is bound, locked or forked.
     config.load(root, environment=environment, clock=utc_now)
     each = chains(root, environment, workers)
     demand_writable(root / "data", embedded=not environment.get("GOVBUS_STORE"))
     with sole_daemon(root):
-        listener = listen(host, port)
+        listener, for_operators = listen(host, port), listen_for_operators(operators_at)
+        metrics.share(each)
         quorum = notify.Quorum(len(each))
 
         def work(chain: str) -> None:
@@ -418,7 +442,8 @@ def run(root: Path, environment: Mapping[str, str], host: str, port: int, worker
                 if quorum.join(each.index(chain)):
                     notify.tell(environment, notify.READY)
 
-            _work(root, environment, listener, chain, listening)
+            metrics.join(chain)
+            _work(Daemon(root, environment, chain, listening), listener, for_operators)
 
         if len(each) == 1:
             work(each[0])
@@ -427,14 +452,13 @@ def run(root: Path, environment: Mapping[str, str], host: str, port: int, worker
         beginning.deafen()
 
 
-def _work(root: Path, environment: Mapping[str, str], listener: socket.socket, chain: str, listening: Callable[[], None]) -> None:
+def _work(daemon: Daemon, listener: socket.socket, for_operators: socket.socket | None) -> None:
     # The GIL's switch interval: a 5 ms convoy behind pure Python would throttle the writer's signatures (libraries.md, 2).
     sys.setswitchinterval(0.0005)
-    daemon = Daemon(root, environment, chain, listening)
     # Schemas, routes and modules live as long as the process: the collector, a twelfth of the CPU by default, need not walk them again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    uvloop.run(daemon.run(listener))
+    uvloop.run(daemon.run(listener, for_operators))
     # The loop has given its signals back as it closed.
     beginning.deafen()

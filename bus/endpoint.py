@@ -133,6 +133,8 @@ class Response:
 
 #: An HTTP door: mounted at a path by ``bus/http.py``, which owns the server, its limits and its TLS.
 Door = Callable[[Request], Awaitable[Response]]
+#: A page of the daemon's own, such as ``/healthz``.
+Page = Callable[[], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from typing import Any
 
 import structlog
 
-from bus import log, metrics, points
+from bus import conditions, log, metrics, points
 from bus.checkpointing import Checkpointing
 from bus.delivery import ROUTE_PREFIX
 from bus.endpoint import Adapter, Answer, Fetched, Pending, SignedRequest
@@ -401,9 +401,18 @@ class Engine:
             await adapter.start(self)
         points.reach("reload.started")
         self._open_lanes()
+        self._forget_removed()
         retiring = asyncio.create_task(self._retire(old, sending))
         self._retiring.add(retiring)
         retiring.add_done_callback(self._retiring.discard)
+
+    def _forget_removed(self) -> None:
+        """What was told of targets, routes and endpoints that this generation does not have is told no more."""
+        targets = {*self._endpoints, *(ROUTE_PREFIX + name for name in self._routes)}
+        for label, known in (("target", targets), ("route", {*self._routes}), ("endpoint", {*self._endpoints})):
+            metrics.forget(label, known)
+        for key in (conditions.PARTNER_DOWN, conditions.PARTNER_TROUBLE, conditions.FETCHING):
+            conditions.keep(key, targets)
 
     @staticmethod
     async def _retire(adapters: Mapping[str, Adapter], sending: Collection[asyncio.Task[None]]) -> None:

@@ -4,7 +4,7 @@ It promises: bodies are bounded, each and together (``bus.arriving``; beyond tha
 connection open without sending or reading, connections are bounded and the one that idles longest makes room, and the client's TLS
 certificate reaches the door (uvicorn does neither; see ``ClientCertificateProtocol``).
 A request that could mean two things to two readers, or that speaks more of HTTP than we do, is refused before any door sees it.
-Health and metrics live here, and are open to whoever can reach the port; protocols live in the adapters.
+Pages of the daemon itself (``bus.health``) are open to whoever can reach the port; protocols live in the adapters.
 
 Standards: RFC 9112 (HTTP/1.1) sections 2.3, 3.2, 6.1, 6.3; RFC 9110 sections 7.8 (Upgrade), 8.4 (Content-Encoding), 10.1.1 (Expect).
 """
@@ -21,15 +21,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import orjson
 import structlog
 import uvicorn
 from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from bus import log, metrics, points, upgrade
+from bus import log, points, upgrade
 from bus.arriving import MOST_SILENCE, Arrival, Gone, Receive, Space, linger
-from bus.endpoint import Door, Request, Response
+from bus.endpoint import Door, Page, Request, Response
 from bus.errors import BusError
 from bus.octets import streamed
 
@@ -44,10 +43,6 @@ _ABORT = "govbus.abort"
 
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-#: Names the part that is not well, or returns {} when all is.
-Health = Callable[[], Awaitable[Mapping[str, str]]]
-#: Brings the gauges up to date before they are read.
-Measure = Callable[[], Awaitable[None]]
 
 _log = structlog.get_logger()
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
@@ -194,19 +189,9 @@ class _Unread(Exception):
 class Application:
     """The ASGI application. ``doors`` are (path prefix, door); the longest prefix wins."""
 
-    def __init__(
-        self,
-        doors: Iterable[tuple[str, Door]],
-        health: Health,
-        ready: Health,
-        measure: Measure,
-        warnings: Callable[[], Mapping[str, str]] = dict,
-        scratch: Path | None = None,
-    ) -> None:
-        """``scratch``: directory for bodies that are still coming in; the system's by default."""
-        self._probes = {"/healthz": health, "/readyz": ready}
-        self._measure = measure
-        self._warnings = warnings
+    def __init__(self, doors: Iterable[tuple[str, Door]], pages: Mapping[str, Page], scratch: Path | None = None) -> None:
+        """``pages``: the daemon's own, by path. ``scratch``: directory for bodies that are still coming in; the system's by default."""
+        self._pages = pages
         self._space = Space(scratch)
         self.replace_doors(doors)
 
@@ -270,16 +255,8 @@ class Application:
     async def _own_page(self, method: str, path: str) -> Response:
         if method not in {"GET", "HEAD"}:
             return Response(404, "text/plain", b"No such endpoint.\n")
-        if path == "/metrics":
-            await self._measure()
-            return Response(200, "text/plain; version=0.0.4; charset=utf-8", metrics.text())
-        probe = self._probes.get(path)
-        if probe is None:
-            return Response(404, "text/plain", b"No such page.\n")
-        unwell, warnings = dict(await probe()), dict(self._warnings())
-        body = {"status": "unwell" if unwell else "ok", "parts": unwell, "warnings": warnings}
-        body = {name: value for name, value in body.items() if value}
-        return Response(503 if unwell else 200, "application/json", orjson.dumps(body) + b"\n")
+        page = self._pages.get(path)
+        return Response(404, "text/plain", b"No such page.\n") if page is None else await page()
 
 
 #: Header fields that two readers of the same request might choose differently from, if there were two of them.

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 
 import structlog
 
-from bus import log, metrics
+from bus import conditions, log, metrics
 from bus.errors import LANGUAGES, Deferred, Phrase, text
 from bus.keys import KeyEntry, Keyring
 from bus.pkcs11 import TokenKey
@@ -27,13 +27,13 @@ _log = structlog.get_logger()
 
 
 class Watch:
-    """The watch of one process. ``keyring`` is the present generation's."""
+    """The watch of one process. ``keyring`` is the present generation's; ``down``: by name, the keys in tokens that did not sign last."""
 
     def __init__(self, keyring: Keyring, clock: Clock) -> None:
         self.keyring = keyring
         self._clock = clock
         self._day = date.min
-        self._down: dict[str, Deferred] = {}
+        self.down: dict[str, Deferred] = {}
 
     async def run(self) -> None:
         """Round after round, for ever."""
@@ -51,8 +51,8 @@ class Watch:
             self._tell_of_ends(now)
         await self.look_at_tokens()
 
-    async def look_at_tokens(self) -> Mapping[str, Deferred]:
-        """The keys in tokens that do not sign now, by name."""
+    async def look_at_tokens(self) -> None:
+        """See which keys in tokens sign now."""
         for token in self.keyring.tokens:
             try:
                 await asyncio.to_thread(token.prove)
@@ -60,7 +60,6 @@ class Watch:
                 self._fell(token, error if isinstance(error, Deferred) else token.unavailable(str(error)))
             else:
                 self._rose(token)
-        return dict(self._down)
 
     def _tell_of_ends(self, now: datetime) -> None:
         for entry in ending(self.keyring, now):
@@ -69,14 +68,13 @@ class Watch:
 
     def _fell(self, token: TokenKey, failure: Deferred) -> None:
         metrics.TOKEN_UP.labels(token.name).set(0)
-        if token.name not in self._down:
-            _log.error(log.TOKEN_DOWN, name=token.name, code=failure.code, en=failure.reason("en"), vi=failure.reason("vi"))
-        self._down[token.name] = failure
+        self.down[token.name] = failure
+        conditions.open(conditions.TOKEN, token.name, failure.reasons, name=token.name, code=failure.code)
 
     def _rose(self, token: TokenKey) -> None:
         metrics.TOKEN_UP.labels(token.name).set(1)
-        if self._down.pop(token.name, None) is not None:
-            _log.info(log.TOKEN_BACK, name=token.name)
+        self.down.pop(token.name, None)
+        conditions.close(conditions.TOKEN, token.name)
 
 
 def ending(keyring: Keyring, now: datetime) -> Iterator[KeyEntry]:

@@ -19,13 +19,7 @@ Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
 async def edge(door: Door, scratch: Path, **settings: Any) -> AsyncIterator[Dial]:
     """Serves ``door`` at /door, as the daemon does; what is given opens connections to it, which are all ended with it."""
 
-    async def well() -> dict[str, str]:
-        return {}
-
-    async def idle() -> None:
-        return None
-
-    application = http.Application([("/door", door)], well, well, idle, scratch=scratch)
+    application = http.Application([("/door", door)], {}, scratch=scratch)
     protocol = {"http": http.ClientCertificateProtocol, "lifespan": "off", "ws": "none", "log_config": None, "access_log": False}
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = daemon._Server(uvicorn.Config(application, **protocol, **settings))

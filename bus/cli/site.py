@@ -12,6 +12,7 @@ from bus import config, daemon, lock, log, scaffold
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say, table
 from bus.config.components import Component
 from bus.errors import Fault
+from bus.operators import NoAddress
 
 
 def init(directory: Annotated[Path, typer.Argument(help="A new or empty directory.")], json: JsonOption = False) -> None:
@@ -49,11 +50,19 @@ def run(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8443,
     workers: Annotated[int, typer.Option(help="Processes over one socket.", min=1, max=64)] = 1,
+    operators: Annotated[
+        str | None, typer.Option(help="HOST:PORT for /metrics and the whole /readyz, or off; by default 127.0.0.1:8451.")
+    ] = None,
 ) -> None:
-    """Run the daemon. JSON log lines on stderr; `bus.ready` carries the address. SIGTERM drains, SIGHUP reloads."""
+    """Run the daemon. JSON log lines on stderr; `bus.ready` carries the addresses. SIGTERM drains, SIGHUP reloads."""
     log.configure()
     try:
-        daemon.run(site, os.environ, host, port, workers)
+        daemon.run(site, os.environ, host, port, workers, operators)
+    except NoAddress as error:
+        raise typer.BadParameter(str(error), param_hint="--operators") from error
+    except daemon.OperatorsCannotListen as error:
+        console.print(say("cli-operators-cannot-listen", detail=error), style="red")
+        raise typer.Exit(1) from error
     except lock.AlreadyRunning as error:
         console.print(say("cli-already-running", site=site, pid=error), style="red")
         raise typer.Exit(1) from error

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from bus.endpoint import Answer, Fetched, Pending, Sent, SignedRequest
-from bus.errors import Rejected
+from bus.errors import Deferred, Rejected
 from bus.message import SENDER, Message
 from bus.octets import Body, digest, whole
 from bus.receipt import Receipt, Status
@@ -38,18 +38,28 @@ from bus.store.transaction import Context, Transaction
 from bus.store.writer import Writer
 
 T = TypeVar("T")
+#: What a failure of the disk or the database is.
+_TROUBLE = "store-unavailable"
 
 
 class Store:
     """Messages, deliveries, receipts and the journal. Several processes may share one database; each opens its own Store."""
 
-    def __init__(self, writing: sa.Engine, reading: sa.Engine, context: Context, files: Shelf) -> None:
+    def __init__(
+        self,
+        writing: sa.Engine,
+        reading: sa.Engine,
+        context: Context,
+        files: Shelf,
+        on_trouble: Callable[[Deferred], None] = lambda _error: None,
+    ) -> None:
         """Use ``Store.open``."""
         self._engines = (writing, reading)
         self._clock = context.clock
         self._files = files
         self._writer = (InlineWriter if dialect.embedded(writing) else Writer)(writing, context)
         self._read = Readers(reading)
+        self._on_trouble = on_trouble
         self._gauges = Paced(lambda: self._read.gauges(self._clock()))
 
     @classmethod
@@ -64,18 +74,20 @@ class Store:
         chain: str,
         sole: bool = False,
         blobs: Path | None = None,
+        on_trouble: Callable[[Deferred], None] = lambda _error: None,
     ) -> "Store":
         """Open the database at ``url``, bring its tables up to date, and start the writer of journal chain ``chain``.
 
         ``sole``: refuse when another process has opened the same chain so (PostgreSQL; the daemon of an SQLite site locks the site).
         ``blobs``: the directory of an SQLite store's large bodies; by default it lies beside the file. Raises ConfigurationError.
+        ``on_trouble``: told, from any thread, each time something could not be kept; whoever wanted it kept is told as well.
         """
         writing, reading = dialect.engine(url, writer=True, sole=chain if sole else ""), dialect.engine(url, writer=False)
         shelf = Parts(reading) if reading.dialect.name == "postgresql" else Files(blobs or migrate.beside(url))
         migrate.up_to_date(writing, chain)
         naming.fill_at_opening(reading, writing)
         context = Context(chain=chain, organisation=organisation, seal=seal, clock=clock, ids=ids)
-        return cls(writing, reading, context, shelf)
+        return cls(writing, reading, context, shelf, on_trouble)
 
     def close(self) -> None:
         """Finish what is queued and let go of the database."""
@@ -93,7 +105,21 @@ class Store:
             yield Snapshot(connection, self._files)
 
     async def _write(self, unit: Callable[[Transaction], T], *, last: bool = False) -> T:
-        return await self._writer.submit(unit, last=last)
+        with self._told():
+            return await self._writer.submit(unit, last=last)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except Deferred as error:
+            if error.key == _TROUBLE:
+                self._on_trouble(error)
+            raise
+
+    async def prove(self) -> None:
+        """Write, for good, as a message would be written, and nothing that anybody sees. Raises Deferred 4.3.1."""
+        await self._write(operating.prove)
 
     # --- the door ---------------------------------------------------------------------------------------------------
 
@@ -127,11 +153,15 @@ class Store:
         if await asyncio.to_thread(self._read.sent, message.header(SENDER), accepting.sender_key(message)):
             return None
         name = (await asyncio.to_thread(digest, request.body)).hex()
-        return name, replace(request, body=await self._files.keep(name, request.body))
+        return name, replace(request, body=await self._keep(name, request.body))
+
+    async def _keep(self, name: str, body: Body) -> Body:
+        with self._told():
+            return await self._files.keep(name, body)
 
     async def _shelved(self, message: Message) -> Message:
         """The message with a large body kept for good, and read from where it is kept from now on."""
-        return message.moved(await self._files.keep(message.digest, message.body)) if _large(message) else message
+        return message.moved(await self._keep(message.digest, message.body)) if _large(message) else message
 
     async def refuse(self, *, endpoint: str, partner: str, code: str, reasons: Mapping[str, str], digest: str, message_id: str) -> None:
         """Journal a refusal; ``message_id`` is its reference."""
@@ -177,7 +207,7 @@ class Store:
 
     async def finish(self, work: Work, sent: Sent) -> Answer:
         """The partner took it: DONE, receipt DELIVERED, its reply kept. Raises LostClaim."""
-        await self._files.keep(sha256(sent.reply), sent.reply)
+        await self._keep(sha256(sent.reply), sent.reply)
         return await self._write(partial(working.finish, work=work, sent=sent))
 
     async def defer(self, work: Work, due: datetime, code: str, reasons: Mapping[str, str]) -> None:
