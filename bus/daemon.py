@@ -14,26 +14,26 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
 
 import structlog
 import uvicorn
 import uvloop
 
-from bus import beginning, config, generation, health, http, log, metrics, notify, operators, points, wakeup
+from bus import beginning, config, generation, health, log, metrics, notify, operators, points, wakeup
 from bus.amqp import Broker
 from bus.checkpointing import Checkpointing
 from bus.config import Loaded
 from bus.endpoint import Door
 from bus.engine import Engine
-from bus.errors import ConfigurationError, Deferred, Fault, language, text
+from bus.errors import ConfigurationError, Deferred, Fault, language
 from bus.evidence import Evidence
 from bus.health import Health
-from bus.http import Application, ClientCertificateProtocol, present, tls_context
+from bus.http import Application, present, tls_context
 from bus.ids import uuid7
+from bus.listeners import COMMON, Doors, Server, listen, listen_for_operators
 from bus.lock import sole_daemon
 from bus.node import Node
 from bus.ownership import demand_writable
@@ -127,68 +127,6 @@ def opened(root: Path, environment: Mapping[str, str], chain: str) -> Iterator[t
         yield loaded, store
     finally:
         store.close()
-
-
-class CannotListen(Exception):
-    """The address is taken, or not ours; the text is the system's reason."""
-
-
-class OperatorsCannotListen(CannotListen):
-    """The same for the operators' listener; the text begins with its address."""
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, with its signals left to us."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone: the daemon handles them."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening."""
-        await super().startup([])
-        self.servers = [await http.listen(self, listener) for listener in sockets or ()]
-
-
-class _Doors(_Server):
-    """The partners' listener, whose start is the daemon's.
-
-    ``settled``  waits for a reload that was asked for meanwhile: it is done before anybody is told that the daemon is there
-    ``ready``    is called when it listens
-    """
-
-    url = ""
-    operators_url = ""
-
-    def __init__(self, settings: uvicorn.Config, settled: Callable[[], Awaitable[None]], ready: Callable[[], None]) -> None:
-        super().__init__(settings)
-        self._settled = settled
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening, then say so."""
-        await self._settled()
-        # A server that is told to end before it began has nothing to listen with.
-        await super().startup([] if self.should_exit else sockets)
-        if not self.should_exit:
-            _log.info(log.READY, url=self.url, operators_url=self.operators_url, pid=os.getpid())
-            self._ready()
-
-
-#: What both servers are told.
-_COMMON: Final[Mapping[str, Any]] = {
-    "http": ClientCertificateProtocol,
-    "loop": "uvloop",
-    "lifespan": "off",
-    "ws": "none",
-    "log_config": None,
-    "access_log": False,
-    "server_header": False,
-    # X-Forwarded-* is whatever a client says it is.
-    "proxy_headers": False,
-    "timeout_keep_alive": 30,
-}
 
 
 class Daemon:
@@ -292,8 +230,8 @@ class Daemon:
 
     async def _serve_operators(self, listener: socket.socket) -> None:
         """Plain HTTP, with the bounds of the partners' door; until cancelled."""
-        settings = uvicorn.Config(Application((), self._health.for_operators()), timeout_graceful_shutdown=1, **_COMMON)
-        server = _Server(settings)
+        settings = uvicorn.Config(Application((), self._health.for_operators()), timeout_graceful_shutdown=1, **COMMON)
+        server = Server(settings)
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             await asyncio.shield(serving)
@@ -301,15 +239,15 @@ class Daemon:
             server.should_exit = True
             await serving
 
-    def _server(self, listener: socket.socket) -> _Doors:
+    def _server(self, listener: socket.socket) -> Doors:
         tls = self._loaded.tls != "none"
         settings = uvicorn.Config(
             self._application,
             timeout_graceful_shutdown=15,
             ssl_context_factory=(lambda *_: self._tls()) if tls else None,
-            **_COMMON,
+            **COMMON,
         )
-        server = _Doors(settings, self._settled, self._listening)
+        server = Doors(settings, self._settled, self._listening)
         server.url = operators.url(listener, "https" if tls else "http")
         return server
 
@@ -327,7 +265,7 @@ class Daemon:
     def _doors(self) -> list[tuple[str, Door]]:
         return [door for adapter in self._loaded.endpoints.values() for door in adapter.doors()]
 
-    def _stop(self, server: _Doors) -> None:
+    def _stop(self, server: Doors) -> None:
         _log.info(log.STOPPING, pid=os.getpid())
         points.reach("drain.begun")
         server.should_exit = True
@@ -388,38 +326,6 @@ class Daemon:
 
 def _nothing() -> None:
     """What a signal does that comes too late."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, made before any fork so that all workers share it. Raises CannotListen."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise CannotListen(error.strerror or str(error)) from error
-    listener.listen(1024)
-    listener.set_inheritable(True)
-    return listener
-
-
-def listen_for_operators(wish: str | None) -> socket.socket | None:
-    """The operators' listener, or None where it is off. Raises NoAddress, OperatorsCannotListen."""
-    address = operators.Address.read(operators.USUAL if wish is None else wish)
-    if address is None:
-        return None
-    try:
-        listener = listen(address.host, address.port)
-    except CannotListen as error:
-        if wish is not None or not operators.is_taken(error.__cause__):
-            raise OperatorsCannotListen(f"{address}: {error}") from error
-        listener = listen(address.host, 0)
-        _log.warning(log.OPERATORS_ELSEWHERE, wanted=str(address), url=operators.url(listener))
-    if not address.guarded:
-        _log.warning(log.OPERATORS_EXPOSED, address=str(address), en=text("operators-exposed", "en"), vi=text("operators-exposed", "vi"))
-    return listener
 
 
 def run(root: Path, environment: Mapping[str, str], host: str, port: int, workers: int, operators_at: str | None = None) -> None:

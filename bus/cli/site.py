@@ -12,6 +12,7 @@ from bus import config, daemon, lock, log, scaffold
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say, table
 from bus.config.components import Component
 from bus.errors import Fault
+from bus.listeners import CannotListen, OperatorsCannotListen
 from bus.operators import NoAddress
 
 
@@ -60,13 +61,13 @@ def run(
         daemon.run(site, os.environ, host, port, workers, operators)
     except NoAddress as error:
         raise typer.BadParameter(str(error), param_hint="--operators") from error
-    except daemon.OperatorsCannotListen as error:
+    except OperatorsCannotListen as error:
         console.print(say("cli-operators-cannot-listen", detail=error), style="red")
         raise typer.Exit(1) from error
     except lock.AlreadyRunning as error:
         console.print(say("cli-already-running", site=site, pid=error), style="red")
         raise typer.Exit(1) from error
-    except daemon.CannotListen as error:
+    except CannotListen as error:
         console.print(say("cli-cannot-listen", host=host, port=port, detail=error), style="red")
         raise typer.Exit(1) from error
 

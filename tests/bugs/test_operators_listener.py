@@ -163,7 +163,6 @@ def test_where_only_this_machine_can_reach_it_is_known() -> None:
 
 def test_the_usual_port_being_taken_is_no_reason_not_to_start(make_site: Callable[..., Path]) -> None:
     """Not asked for by name: a free port, which the log tells."""
-    from bus import daemon
 
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -173,7 +172,7 @@ def test_the_usual_port_being_taken_is_no_reason_not_to_start(make_site: Callabl
         except OSError:
             # Somebody else has it: all the better.
             pass
-        listener = daemon.listen_for_operators(None)
+        listener = listeners.listen_for_operators(None)
     assert listener is not None
     assert listener.getsockname()[:1] == ("127.0.0.1",)
     assert listener.getsockname()[1] not in {0, 8451}
