@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from helping import until
 
-from bus import log, metrics
+from bus import listeners, log, metrics
 from bus.operators import Address, NoAddress
 from sandbox import documents
 from sandbox.documents import SECURITY_AUTHORITY, TELECOM_AUTHORITY
