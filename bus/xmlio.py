@@ -5,6 +5,7 @@ attributes and namespaces, so that neither memory nor the time of a later canoni
 (libxml2 sorts the attributes of one element by insertion and searches namespaces linearly: both are quadratic without a bound).
 Comments and processing instructions are dropped while parsing, so that neither can split a value that was signed.
 
+``value_prefixes`` tells what an element needs beside that to stand alone: declarations of prefixes that only its values use.
 ``canonicalize`` promises the octets of Exclusive XML Canonicalization 1.0, without comments, of one element in place.
 
 Raises ``Rejected``: ``xml-malformed`` (5.6.0), ``xml-limit`` (5.6.1), ``xml-doctype`` (5.6.2).
@@ -92,6 +93,51 @@ def canonicalize(element: etree._Element, *, inclusive_prefixes: Sequence[str] =
     except etree.C14NError:
         # C14N 1.0 section 1.3: documents with relative namespace URIs have no canonical form.
         raise Rejected("xml-malformed", detail="no canonical form: a namespace name is not an absolute URI") from None
+
+
+#: What may be a qualified name within a value: ``xsd:string``, and not ``http://`` or ``10:00``.
+_QUALIFIED_NAME = re.compile(r"(?<![\w.:\-])([^\W\d][\w.\-]*):(?=[^\W\d])")
+_XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
+#: No value of a document means these by a prefix: they are the envelope's own, which is in scope by chance.
+_OF_ENVELOPES = (
+    "http://schemas.xmlsoap.org/soap/",
+    "http://www.w3.org/2003/05/soap-envelope",
+    "http://docs.oasis-open.org/wss/",
+    "urn:govbus:",
+)
+
+
+def value_prefixes(element: etree._Element) -> tuple[str, ...]:
+    """Prefixes that only values in ``element`` use (``xsi:type="xsd:string"``), in order: what exclusive C14N would leave undeclared.
+
+    As ``inclusive_prefixes`` of ``canonicalize`` they keep their declarations. ``#default`` is among them where an unprefixed ``xsi:type``
+    means a default namespace that no element shows.
+    """
+    found: dict[str, None] = {}
+    for node in element.iter(etree.Element):
+        names: list[str | None] = [prefix for value in _values(node) if ":" in value for prefix in _QUALIFIED_NAME.findall(value)]
+        if node.get(_XSI_TYPE) and ":" not in node.get(_XSI_TYPE, ""):
+            names.append(None)
+        for prefix in names:
+            uri = node.nsmap.get(prefix, "")
+            if uri and not uri.startswith(_OF_ENVELOPES) and not _is_shown(node, prefix, element):
+                found.setdefault(prefix or "#default")
+    return tuple(found)
+
+
+def _values(node: etree._Element) -> list[str]:
+    return [node.text or "", *(str(value) for value in node.attrib.values()), *(child.tail or "" for child in node)]
+
+
+def _is_shown(node: etree._Element | None, prefix: str | None, apex: etree._Element) -> bool:
+    """Whether the prefix is used by the name of an element from ``node`` up to ``apex``, or of an attribute there: then it is declared."""
+    uri = node.nsmap[prefix] if node is not None else ""
+    while node is not None and node.nsmap.get(prefix) == uri:
+        attributes = () if prefix is None else (name for name in node.attrib if str(name).startswith(f"{{{uri}}}"))
+        if node.prefix == prefix or any(True for _ in attributes):
+            return True
+        node = None if node is apex else node.getparent()
+    return False
 
 
 def _knowing_default(element: etree._Element) -> etree._Element:
