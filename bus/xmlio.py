@@ -15,7 +15,8 @@ Standards: XML 1.0 (Fifth Edition) sections 2.8, 4.3.3 and appendix F; Namespace
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lxml import etree
@@ -97,6 +98,8 @@ def canonicalize(element: etree._Element, *, inclusive_prefixes: Sequence[str] =
 
 #: What may be a qualified name within a value: ``xsd:string``, and not ``http://`` or ``10:00``.
 _QUALIFIED_NAME = re.compile(r"(?<![\w.:\-])([^\W\d][\w.\-]*):(?=[^\W\d])")
+#: Canonicalisation looks for each of them at every element; documents of the field have two.
+MOST_VALUE_PREFIXES = 16
 _XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
 #: No value of a document means these by a prefix: they are the envelope's own, which is in scope by chance.
 _OF_ENVELOPES = (
@@ -111,33 +114,43 @@ def value_prefixes(element: etree._Element) -> tuple[str, ...]:
     """Prefixes that only values in ``element`` use (``xsi:type="xsd:string"``), in order: what exclusive C14N would leave undeclared.
 
     As ``inclusive_prefixes`` of ``canonicalize`` they keep their declarations. ``#default`` is among them where an unprefixed ``xsi:type``
-    means a default namespace that no element shows.
+    means a default namespace that no element shows. Raises Rejected ``xml-limit`` for more than MOST_VALUE_PREFIXES.
     """
+    opened: list[str | None] = []
+    bound = {prefix: [uri] for prefix, uri in element.nsmap.items()}
     found: dict[str, None] = {}
-    for node in element.iter(etree.Element):
-        names: list[str | None] = [prefix for value in _values(node) if ":" in value for prefix in _QUALIFIED_NAME.findall(value)]
-        if node.get(_XSI_TYPE) and ":" not in node.get(_XSI_TYPE, ""):
-            names.append(None)
-        for prefix in names:
-            uri = node.nsmap.get(prefix, "")
-            if uri and not uri.startswith(_OF_ENVELOPES) and not _is_shown(node, prefix, element):
-                found.setdefault(prefix or "#default")
+    shown: Counter[tuple[str | None, str]] = Counter()
+    # One pass with a scope of its own: an element's nsmap costs as much as all that is above it.
+    for event, node in etree.iterwalk(element, events=("start", "end", "start-ns", "end-ns")):
+        if event == "start-ns":
+            opened.append(node[0] or None)
+            bound.setdefault(opened[-1], []).append(node[1])
+        elif event == "end-ns":
+            bound[opened.pop()].pop()
+        elif event == "end":
+            shown[_shown(node)] -= 1
+        else:
+            shown[_shown(node)] += 1
+            for prefix in _named(node):
+                uri = (bound.get(prefix) or [""])[-1]
+                if uri and not uri.startswith(_OF_ENVELOPES) and not shown[prefix, uri]:
+                    found.setdefault(prefix or "#default")
+                    _at_most("prefixes that only values use", len(found), MOST_VALUE_PREFIXES)
     return tuple(found)
 
 
-def _values(node: etree._Element) -> list[str]:
-    return [node.text or "", *(str(value) for value in node.attrib.values()), *(child.tail or "" for child in node)]
+def _shown(node: etree._Element) -> tuple[str | None, str]:
+    """The prefix that the element's own name uses, and what it means: canonical form declares it there."""
+    return node.prefix, etree.QName(node).namespace or ""
 
 
-def _is_shown(node: etree._Element | None, prefix: str | None, apex: etree._Element) -> bool:
-    """Whether the prefix is used by the name of an element from ``node`` up to ``apex``, or of an attribute there: then it is declared."""
-    uri = node.nsmap[prefix] if node is not None else ""
-    while node is not None and node.nsmap.get(prefix) == uri:
-        attributes = () if prefix is None else (name for name in node.attrib if str(name).startswith(f"{{{uri}}}"))
-        if node.prefix == prefix or any(True for _ in attributes):
-            return True
-        node = None if node is apex else node.getparent()
-    return False
+def _named(node: etree._Element) -> Iterator[str | None]:
+    """Prefixes in values of the element; None for the default namespace."""
+    for value in (node.text or "", *node.attrib.values(), *(child.tail or "" for child in node)):
+        if ":" in value:
+            yield from _QUALIFIED_NAME.findall(str(value))
+    if ":" not in node.get(_XSI_TYPE, ":"):
+        yield None
 
 
 def _knowing_default(element: etree._Element) -> etree._Element:

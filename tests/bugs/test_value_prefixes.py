@@ -3,6 +3,7 @@
 import re
 from hashlib import sha256
 from itertools import count
+from time import process_time
 
 import pytest
 from forms_rig import bus, fetched, forms_certs, gated, refused, waiting  # noqa: F401 - fixtures
@@ -102,7 +103,7 @@ async def test_a_document_without_such_values_is_plain_exclusive_c14n(bus: Rig) 
         ('<a xmlns:p="urn:p"><b/>p:c</a>', ("p",)),
         ('<a xmlns:p="urn:p"><b xmlns:p="urn:q"><c d="p:c"/></b></a>', ("p",)),
         ('<p:a xmlns:p="urn:p" b="p:c"/>', ()),
-        ('<a xmlns:p="urn:p" p:b="p:c"/>', ()),
+        ('<a xmlns:p="urn:p" p:b="p:c"/>', ("p",)),
         ('<p:a xmlns:p="urn:p"><b><c d="p:c"/></b></p:a>', ()),
         ('<p:a xmlns:p="urn:p"><b xmlns:p="urn:q" d="p:c"/></p:a>', ("p",)),
         ('<a xmlns:p="urn:p"><p:b/><c d="p:c"/></a>', ("p",)),
@@ -122,6 +123,20 @@ async def test_prefixes_of_values_are_found(written: str, expected: tuple[str, .
         for prefix in expected:
             key = None if prefix == "#default" else prefix
             assert after.nsmap.get(key) == before.nsmap.get(key)
+
+
+async def test_many_names_under_many_declarations_take_no_time() -> None:
+    """As deep, wide and full of declarations as a document may be, with a name in each value."""
+    declared = "".join(f' xmlns:p{number}="urn:{number}"' for number in range(200))
+    deep = "".join(f'<a b="p{number % 16}:c">' for number in range(150)) + '<b c="p1:d q:e">p2:f</b>' * 20_000 + "</a>" * 150
+    root = xmlio.parse(f"<r{declared}>{deep}</r>".encode())
+    began = process_time()
+    assert len(xmlio.value_prefixes(root)) == xmlio.MOST_VALUE_PREFIXES
+    assert Hollow().document(root)
+    assert process_time() - began < 3
+    more = xmlio.parse(f"<r{declared} a='{' '.join(f'p{number}:c' for number in range(17))}'/>".encode())
+    with pytest.raises(Rejected, match=r"5\.6\.1"):
+        xmlio.value_prefixes(more)
 
 
 async def test_the_proof_finds_the_document_in_the_request(bus: Rig) -> None:  # noqa: F811
