@@ -70,12 +70,12 @@ def outline(envelope: Octets, name: str) -> Octets:
 def _swa(parameters: etree._Element | None) -> Iterator[tuple[etree._Element, str]]:
     for element in parameters if parameters is not None else ():
         reference = element.get("href", lexical.trimmed(element.text or ""))
-        if len(element) == 0 and reference.startswith(_CID):
+        if len(element) == 0 and _is_cid(reference):
             yield element, reference
 
 
 def _take(waiting: dict[str, memoryview], href: str) -> memoryview:
-    if not href.startswith(_CID):
+    if not _is_cid(href):
         raise _invalid("an xop:Include has no 'cid:' reference")
     name = _name(href)
     if name not in waiting:
@@ -83,8 +83,13 @@ def _take(waiting: dict[str, memoryview], href: str) -> memoryview:
     return waiting.pop(name)
 
 
+def _is_cid(reference: str) -> bool:
+    """Whether it is a cid URL (RFC 2392); a scheme has no case (RFC 3986, 3.1), what follows it has."""
+    return reference[: len(_CID)].lower() == _CID
+
+
 def _name(reference: str) -> str:
-    return unquote(reference.removeprefix(_CID))
+    return unquote(reference[len(_CID) :])
 
 
 def _base64(data: memoryview, hollow: Hollow) -> str:

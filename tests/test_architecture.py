@@ -56,6 +56,7 @@ FLOORS: dict[str, int] = {
     "bus.hollow": 2,
     "bus.message": 2,
     "bus.schemas": 2,
+    "bus.schema_errors": 2,
     "bus.mime": 2,
     "bus.xop": 2,
     "bus.soap": 2,
@@ -150,6 +151,7 @@ HOMES: dict[str, set[str]] = {
         "bus.hollow",
         "bus.message",
         "bus.schemas",
+        "bus.schema_errors",
         "bus.roles",
         "bus.soap",
         "bus.xop",
@@ -210,6 +212,7 @@ HOMES: dict[str, set[str]] = {
     "uvicorn": {"bus.http", "bus.daemon", "bus.listeners"},
     "uvloop": {"bus.daemon"},
     "xmlsec": {"bus.signature"},
+    "xmlschema": {"bus.schema_errors"},
     "yaml": {"bus.config", "bus.scaffold"},
 }
 

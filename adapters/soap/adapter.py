@@ -68,9 +68,9 @@ class Adapter:
         if self._client is None:
             raise Deferred("endpoint-missing", endpoint=self.name)
         if self._options.payload == "literal":
-            payload = await offload(len(message.body), _canonical, message)
-            reply = await self._client.call(payload, self._options.action, canonical=True)
-            return Sent(digest(payload).hex(), reply.octets)
+            literal = await offload(len(message.body), _literal, message)
+            reply = await self._client.call(literal.payload, self._options.action, canonical=literal.canonical)
+            return Sent(literal.digest, reply.octets)
         request = await offload(len(message.body), _send_document, message)
         reply = await self._client.call(request.payload, payloads.action("SendDocument"), canonical=request.canonical)
         await offload(len(reply.octets), self._check_receipt, reply.envelope.payload, message.id, request.digest)
@@ -102,7 +102,7 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A SendDocument request, whether it is ``canonical``, and the ``digest`` of what the partner will have received."""
+    """What is sent, whether it is ``canonical``, and the ``digest`` of what the partner will have received."""
 
     payload: Body
     canonical: bool
@@ -112,16 +112,18 @@ class _Request:
 def _send_document(message: Message) -> _Request:
     if not _is_edxml(message):
         return _Request(payloads.send_content(message.id, message.body), canonical=True, digest=message.digest)
-    written = xmlio.canonicalize(message.outline)
+    prefixes = xmlio.value_prefixes(message.outline)
+    written = xmlio.canonicalize(message.outline, inclusive_prefixes=prefixes)
     document = message.hollow.parsed(written)
     before, after = payloads.send_document(message.id)
     # In canonical form the document would leave out a declaration of ours that it repeats.
-    canonical = payloads.DECLARATION not in written
+    canonical = payloads.DECLARATION not in written and not prefixes
     return _Request(around(before, document, after), canonical, digest(document).hex())
 
 
-def _canonical(message: Message) -> Body:
-    return message.hollow.canonical(message.outline)
+def _literal(message: Message) -> _Request:
+    payload = message.hollow.document(message.outline)
+    return _Request(payload, not xmlio.value_prefixes(message.outline), digest(payload).hex())
 
 
 def _is_edxml(message: Message) -> bool:

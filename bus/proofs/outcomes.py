@@ -148,10 +148,10 @@ def _form(body: Body, sent: str) -> str:
         return _AS_IS
     try:
         canonical = Message("", {}, bounded(body))
-        written = canonical.hollow.canonical(canonical.outline)
+        written = canonical.hollow.canonical(canonical.outline), canonical.hollow.document(canonical.outline)
     except Rejected:
         return _OTHERWISE
-    return _CANONICAL if digest(written).hex() == sent else _OTHERWISE
+    return _CANONICAL if sent in (digest(form).hex() for form in written) else _OTHERWISE
 
 
 def _answered(case: Case, row: Mapping[str, Any], act: JournalRow, reply: Body, sent: str) -> Iterator[Line]:

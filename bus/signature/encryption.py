@@ -34,7 +34,7 @@ from bus.hollow import Hollow
 from bus.octets import SMALL, Body, whole
 from bus.signature.profile import DS, SHA256, WSSE
 from bus.signer import Signer
-from bus.xmlio import canonicalize, parse
+from bus.xmlio import canonicalize, parse, value_prefixes
 
 XENC = "http://www.w3.org/2001/04/xmlenc#"
 XENC11 = "http://www.w3.org/2009/xmlenc11#"
@@ -117,7 +117,7 @@ class Recipient:
         """The envelope with its Body's content encrypted. Raises Rejected ``xml-limit`` for one that is too large."""
         root = parse(whole(envelope))
         body = root[-1]
-        written = canonicalize(body)
+        written = canonicalize(body, inclusive_prefixes=value_prefixes(body))
         # The canonical form has no tag but the first before the content, and none but the last after it.
         content = written[written.index(b">") + 1 : written.rindex(b"</")]
         if len(content) * 4 > MOST * 3:

@@ -25,7 +25,7 @@ from lxml import etree
 
 from bus import lexical, roles
 from bus.errors import Rejected
-from bus.hollow import Hollow, canonical_form
+from bus.hollow import Hollow, forms
 from bus.mime import Part
 from bus.octets import Body, around, chunks
 from bus.signature import security_header
@@ -130,8 +130,10 @@ def enclose(
     references: list[str] = []
     if signer:
         if not canonical or _redeclares(payload, soap):
-            body = canonicalize(parse(body)) if isinstance(body, bytes) else canonical_form(body)
-        references.append(reference(f"#Body-{identifier}", body, digest=signer.method.digest))
+            form, body = forms(body)
+        else:
+            form = body
+        references.append(reference(f"#Body-{identifier}", form, digest=signer.method.digest))
         if style.headers and headers:
             headers, covered = _signed_headers(headers, identifier, signer.method.digest)
             references += covered

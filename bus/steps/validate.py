@@ -13,7 +13,7 @@ In ``gate`` it refuses at the door; in ``steps`` it ends the delivery with a neg
 from lxml import etree
 from pydantic import Field
 
-from bus import edxml
+from bus import edxml, mending
 from bus.errors import Rejected
 from bus.exchange import Exchange, Step
 from bus.message import Message
@@ -40,6 +40,11 @@ def build(options: Options, site: Site) -> Step:
     reordered = f"transform schemas/{stylesheet} sha256:{library.digest(stylesheet)}" if stylesheet else ""
 
     def validate(exchange: Exchange) -> Exchange:
+        emptied = exchange.message.emptied
+        mended = mending.mended(emptied)
+        if mended is not emptied:
+            # Its tree was read past what is no XML in it; what goes on has to be what was validated.
+            exchange = exchange.with_body(exchange.message.hollow.filled(mended), "mended")
         try:
             library.validate(schema, exchange.message.outline)
         except Rejected as as_written:

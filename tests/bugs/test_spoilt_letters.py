@@ -171,6 +171,20 @@ async def test_a_valid_letter_keeps_every_octet(gated: Rig) -> None:  # noqa: F8
     assert await fetched(gated, "octets") == LETTER.encode()
 
 
+@pytest.mark.parametrize("front", ["HTTP rubbish\r\n", "\n\n", "\ufeff\r\n", "\ufeff"])
+async def test_a_letter_behind_stray_text_is_delivered_as_it_was_read(gated: Rig, front: str) -> None:  # noqa: F811
+    """What is no XML for others is read past, and cut off for the receiver; a byte order mark in its place is XML, and stays."""
+    known_as = f"stray-{next(NUMBERS)}"
+    assert await send(gated, front + LETTER, known_as) == ""
+    assert await fetched(gated, known_as) == (front + LETTER if front == "\ufeff" else LETTER).encode()
+
+
+async def test_a_letter_with_an_undeclared_prefix_is_delivered_without_it(gated: Rig) -> None:  # noqa: F811
+    """In the schema's order it is no more well-formed than in another."""
+    assert await send(gated, changed(LETTER, *TOLERATED["an undeclared XLink prefix"]), "undeclared") == ""
+    assert valid(await fetched(gated, "undeclared"))
+
+
 async def test_a_status_in_another_order_is_delivered_valid(gated: Rig) -> None:  # noqa: F811
     """The same for statuses; with an empty body, which a status has not, too."""
     document = documents.document(size=5_000, sender=party(OTHER), receivers=(party(UNIT),))
