@@ -25,13 +25,21 @@ def _named(tx: Transaction, ids: Sequence[str], states: Sequence[State]) -> Sequ
 
 
 def resend(tx: Transaction, ids: Sequence[str], by: str, reason: str, lifetime: timedelta) -> list[str]:
-    """Dead deliveries, and those held since a restore, owe again for ``lifetime``. Attempts go on counting: the fence never goes back."""
-    rows = [row for row in _named(tx, ids, [State.DEAD, State.READY]) if row.state == State.DEAD or is_held(row.state, row.due)]
+    """Dead deliveries, those that are held, and those that wait for their next try, owe again for ``lifetime``, from now on.
+
+    Attempts go on counting: the fence never goes back.
+    """
+    rows = [row for row in _named(tx, ids, [State.DEAD, State.READY]) if row.state == State.DEAD or row.due > tx.at]
     for row in rows:
         to = State.WAITING if row.owner else State.READY
         again = {"due": tx.at, "expires": stamp(tx.now + lifetime), "ended": "", "outcome": ""}
         changed = debts.annotate(tx, row, **again) if row.state == to else debts.change(tx, row, to, **again)
-        said = {"by": by, "reason": reason, "was": row.outcome or "held", "expires": again["expires"]}
+        said = {
+            "by": by,
+            "reason": reason,
+            "was": row.outcome or ("held" if is_held(row.state, row.due) else "waiting"),
+            "expires": again["expires"],
+        }
         tx.append("resent", row.message_id, row.id, {**changed, **said})
     return [row.id for row in rows]
 
