@@ -146,8 +146,8 @@ class Writer:
                 self._failing_since = None
                 return outcomes
             if not self._again(cause):
-                if dialect.embedded(self._engine) and dialect.passing(cause):
-                    # A file that could not be written when it was opened stays so for whoever has it open, also when its owner is mended.
+                if dialect.opened_to_read(cause):
+                    # The file stays so for whoever has it open, also when its owner is mended.
                     self._engine.dispose()
                 return [Outcome(job, error=translated(cause)) for job in batch]
 
