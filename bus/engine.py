@@ -32,11 +32,12 @@ from bus.endpoint import Adapter, Answer, Fetched, Pending, SignedRequest
 from bus.errors import BusError, Deferred, Rejected, text
 from bus.exchange import Target
 from bus.housekeeping import Housekeeping
-from bus.lanes import LEASE, Lanes
+from bus.lanes import LEASE, Lanes, buried, trouble
 from bus.message import ENDPOINT, LEGACY, RECEIVERS, SENDER, Message
 from bus.offload import offload
 from bus.options import PushOptions
 from bus.organisations import Organisation
+from bus.ourselves import OwnFaults, changed, is_held_for, of_ours
 from bus.receipt import Status
 from bus.retry import RetryPolicy
 from bus.revocation import settled
@@ -100,6 +101,7 @@ class Engine:
         self._lanes = Lanes(store, self._attempt, lease)
         self._housekeeping = Housekeeping(store, self._lanes, routes, clock, self._steady)
         self._checkpointing = checkpointing
+        self._faults = OwnFaults()
         self._loops: set[asyncio.Task[None]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -155,15 +157,16 @@ class Engine:
         error.reference = reference  # type: ignore[attr-defined]
         failure = self._as_failure(error, reference)
         metrics.REFUSED.labels(endpoint, failure.code).inc()
+        metrics.REFUSED_PARTNERS.labels(partner if partner in self._site.partners else "").inc()
         where = {"endpoint": endpoint, "partner": partner, "at": failure.at}
         _log.info(log.REFUSED, reference=reference, code=failure.code, reason=failure.reason("en"), **where)
         try:
             await self._store.refuse(
                 endpoint=endpoint, partner=partner, code=failure.code, reasons=failure.reasons, digest=digest, message_id=reference
             )
-        except Deferred:
+        except Deferred as failing:
             # The store is what is failing: the log line above is all that is left, and the partner keeps the message.
-            _log.exception(log.UNEXPECTED, reference=reference)
+            trouble(failing)
         return reference
 
     @staticmethod
@@ -275,28 +278,33 @@ class Engine:
 
     async def _process(self, work: Work) -> None:
         route = self._route(work.delivery.target.removeprefix(ROUTE_PREFIX))
-        followed = partial(offload, len(work.message.body), self._follow, self._routes, route, work.message, work.delivery.order_key)
+        followed = partial(
+            offload, len(work.message.body), self._follow, self._routes, route, work.message, work.delivery.order_key, changed(work)
+        )
         routed = await settled(self._site.keyring.statuses, followed)
         points.reach("lane.processed")
         with self._lanes.at_once(routed.results) as owed:
             works = await self._store.routed(work, owed, routed.taps, routed.history)
+        self._faults.works(work.delivery.id)
         self._report(log.ROUTED, work, outcome="routed", targets=[result.target for result in routed.results])
         self._go_on(owed, works)
 
-    def _follow(self, routes: Mapping[str, Route], route: Route, message: Message, order_key: str) -> _Routed:
+    def _follow(self, routes: Mapping[str, Route], route: Route, message: Message, order_key: str, ours: bool) -> _Routed:
         """What ``route`` makes of the message, and at once what the routes it leads to make of it: one transaction for all of them.
 
         All are of one generation, whatever is reloaded meanwhile.
 
         A route further on that fails must not fail its sisters: its delivery is recorded instead, and has a life of its own.
         """
-        exchange = route.process(message, self._clock())
+        exchange = route.process(message, self._clock(), ours=ours)
         results, taps, history = list[Owed](), dict(exchange.taps), list(exchange.history)
         for target in exchange.to:
             owed = self._owed_to_target(route, exchange.message, target, order_key)
             following = routes.get(target.name.removeprefix(ROUTE_PREFIX)) if target.name.startswith(ROUTE_PREFIX) else None
             try:
-                routed = self._follow(routes, following, owed.message, order_key) if following else _Routed([owed], {}, [])
+                routed = (
+                    self._follow(routes, following, owed.message, order_key, exchange.changed) if following else _Routed([owed], {}, [])
+                )
             except Exception:  # noqa: BLE001 - judged by _fail, in the attempt at that delivery
                 routed = _Routed([owed], {}, [])
             results += routed.results
@@ -329,26 +337,34 @@ class Engine:
         points.reach("lane.sent")
         answer = await self._store.finish(work, sent)
         points.reach("lane.finished")
+        self._faults.works(work.delivery.id)
         self._report(log.DELIVERED, work, outcome="delivered", code=answer.receipt.code)
 
     async def _fail(self, work: Work, error: Exception) -> BusError:
         """Every failure after acceptance: permanent ends it, transient is due again, expiry ends it too. Gives it as it was judged."""
         reference = secrets.token_hex(6)
         failure = Deferred("attempt-too-long") if isinstance(error, TimeoutError) else self._as_failure(error, reference)
+        failure = of_ours(work, failure)
         points.reach("lane.failed")
+        self._faults.tell(work.delivery.id, failure)
         try:
             if isinstance(failure, Rejected):
                 await self._bury(work, Status.REJECTED, failure.code, failure.reasons)
             elif self._steady() >= work.delivery.expires:
-                await self._expire(work, failure)
+                await (self._hold(work, failure) if is_held_for(work, failure) else self._expire(work, failure))
             else:
                 await self._defer(work, failure)
         except LostClaim:
             _log.warning(log.LOST_CLAIM, **self._fields(work))
-        except Deferred:
+        except Deferred as failing:
             # The store itself fails: the lease runs out and the delivery is tried again.
-            _log.exception(log.UNEXPECTED, reference=reference, **self._fields(work))
+            trouble(failing, work.delivery.target)
         return failure
+
+    async def _hold(self, work: Work, failure: BusError) -> None:
+        """Time is up for what we ourselves failed with: an operator decides, and the sender is told nothing that is not true."""
+        await self._store.hold_back(work, failure.code, failure.reasons)
+        self._report(log.HELD, work, outcome="held", code=failure.code, reason=failure.reason("en"))
 
     async def _defer(self, work: Work, failure: BusError) -> None:
         delivery, wish = work.delivery, getattr(failure, "retry_after", None)
@@ -367,6 +383,8 @@ class Engine:
 
     async def _bury(self, work: Work, status: Status, code: str, reasons: Mapping[str, str]) -> None:
         await self._store.bury(work, status, code, reasons)
+        self._faults.gone(work.delivery.id)
+        buried(work.delivery.route, work.delivery.target, code, reasons)
         self._report(log.BURIED, work, outcome=status.value.lower(), code=code, reason=reasons["en"])
 
     def _retry(self, route: str) -> RetryPolicy:
@@ -413,6 +431,7 @@ class Engine:
             metrics.forget(label, known)
         for key in (conditions.PARTNER_DOWN, conditions.PARTNER_TROUBLE, conditions.FETCHING):
             conditions.keep(key, targets)
+        self._faults.forget()
 
     @staticmethod
     async def _retire(adapters: Mapping[str, Adapter], sending: Collection[asyncio.Task[None]]) -> None:

@@ -5,9 +5,9 @@
               that a message would wait for, and a block written beside it. At the partners' door it says 200 or 503 and nothing more.
 ``/metrics``  for operators only, as are the parts and conditions in ``/readyz``.
 
-However often it is asked, it looks once in ``FRESH`` seconds; however long the store takes, an answer comes after ``PATIENCE``. Nothing
-here waits for the threads that messages are worked in. What is found is a condition (``bus.conditions``) as long as it lasts, asked for
-or not.
+However often it is asked, it looks once in ``FRESH`` seconds as long as all is well, and once for all who ask; however long the store
+takes, an answer comes after ``PATIENCE``. Nothing here waits for the threads that messages are worked in. What is found is a condition
+(``bus.conditions``) as long as it lasts, asked for or not.
 """
 
 import asyncio
@@ -42,8 +42,6 @@ PATIENCE: Final = 3.0
 _ROUND: Final = 30.0
 #: Seconds without a failure after which the store counts as back: near the end of a disk every other write succeeds.
 _QUIET: Final = 10.0
-#: The same while the store is known to be down.
-_AGAIN: Final = 0.5
 _STORE: Final = "store"
 _PUSHED: Final = (State.READY, State.CLAIMED, State.DEAD)
 _FETCHED: Final = (State.WAITING, State.DEAD)
@@ -90,6 +88,7 @@ class Health:
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "health"))
     _look: "asyncio.Task[Mapping[str, str]] | None" = None
     _looked: float = 0.0
+    _found: Mapping[str, str] = field(default_factory=dict)
     _proof: "asyncio.Task[None] | None" = None
 
     # --- pages ------------------------------------------------------------------------------------------------------
@@ -125,12 +124,13 @@ class Health:
     async def unwell(self) -> Mapping[str, str]:
         """Why nothing can be accepted, by part; {} when it can. One look at the disk for all who ask, FRESH seconds old at most."""
         now = asyncio.get_running_loop().time()
-        fresh = _AGAIN if conditions.is_open(conditions.STORE, _STORE) else FRESH
+        # What is not well may be over: that is looked at anew by everybody who asks after the last look has ended.
+        fresh = 0.0 if self._found or conditions.is_open(conditions.STORE, _STORE) else FRESH
         if self._look is None or (self._look.done() and now - self._looked >= fresh):
             self._looked = now
             self._look = asyncio.create_task(self._looks())
-        found = await asyncio.shield(self._look)
-        return {**self.dead(), **found, **self._keys(), **self.checkpointing.unwell(self.language)}
+        self._found = await asyncio.shield(self._look)
+        return {**self.dead(), **self._found, **self._keys(), **self.checkpointing.unwell(self.language)}
 
     def _keys(self) -> Mapping[str, str]:
         """What ails the keys of ours, by name."""

@@ -17,7 +17,7 @@ from datetime import timedelta
 import structlog
 
 from bus import log, metrics
-from bus.lanes import Lane, Lanes, trouble
+from bus.lanes import Lane, Lanes, buried, trouble
 from bus.retry import RetryPolicy
 from bus.route import Route
 from bus.site import Clock
@@ -73,6 +73,7 @@ class Housekeeping:
             ended = await self._store.expire(lane.target, now, now - shortest, reasons)
             for missed in ended:
                 metrics.DELIVERIES.labels(missed.target, missed.status.lower()).inc()
+                buried(missed.route, missed.target, "5.4.7", reasons)
                 _log.info(log.BURIED, **_fields(missed), reason=reasons.get("en", ""))
             if not ended:
                 return

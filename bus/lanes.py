@@ -17,7 +17,7 @@ import structlog
 from bus import conditions, log, metrics
 from bus.breaker import Breaker
 from bus.delivery import Delivery
-from bus.errors import BusError, Deferred
+from bus.errors import LANGUAGES, BusError, Deferred, Quoted, text
 from bus.options import PushOptions
 from bus.store import Owed, Store, Work
 
@@ -301,6 +301,14 @@ class Lanes:
         for task in ending:
             task.cancel()
         await asyncio.gather(*ending, return_exceptions=True)
+
+
+def buried(route: str, target: str, code: str, reasons: Mapping[str, str]) -> None:
+    """A delivery ended without success: counted, and an alarm where it is the first of its route and target for a while."""
+    metrics.BURIED.labels(route, target, code).inc()
+    said = {"route": route, "target": target, "code": code, "detail": Quoted(reasons)}
+    words = {language: text("condition-buried", language, **said) for language in LANGUAGES}
+    conditions.open(conditions.BURIED, f"{route}: {target}", words, route=route, target=target, code=code)
 
 
 def trouble(error: Exception, target: str = "") -> None:

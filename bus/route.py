@@ -27,7 +27,7 @@ from lxml import etree
 
 from bus import lexical, views
 from bus.errors import Rejected
-from bus.exchange import Exchange, Step, Target
+from bus.exchange import Exchange, Step, Target, blamed
 from bus.message import RECEIVERS, Message
 from bus.retry import RetryPolicy
 from bus.site import Site
@@ -102,18 +102,22 @@ class Route:
         """The message past the gate. Routing is tried on it as it came in, so that what has nowhere to go is refused at the door."""
         return self._routed(self._through(self.gate, message, now))
 
-    def process(self, message: Message, now: datetime) -> Exchange:
-        """The message after every step, with ``to`` naming at least one target."""
-        return self._routed(self._through(self.steps, message, now))
+    def process(self, message: Message, now: datetime, *, ours: bool = False) -> Exchange:
+        """The message after every step, with ``to`` naming at least one target. ``ours``: it comes here changed by a route before."""
+        exchange = self._through(self.steps, message, now, ours=ours)
+        try:
+            return self._routed(exchange)
+        except Rejected as error:
+            raise blamed(error, exchange, "choose" if self.choose else "to", checks=True) from error
 
     def order_key(self, message: Message) -> str:
         """Messages with the same non-empty key leave in order. A key is short, for stores keep an index of it: a long one is digested."""
         key = self.order_by.string(views.of(message, self.site)) if self.order_by else ""
         return key if len(key) <= MOST_KEY else hashlib.sha256(key.encode()).hexdigest()
 
-    def _through(self, steps: Iterable[Step], message: Message, now: datetime) -> Exchange:
+    def _through(self, steps: Iterable[Step], message: Message, now: datetime, *, ours: bool = False) -> Exchange:
         history = (self.note,) if self.block else ()
-        exchange = Exchange(message=message, original=message, route=self.name, now=now, history=history)
+        exchange = Exchange(message=message, original=message, route=self.name, now=now, history=history, ours=ours)
         for step in steps:
             exchange = step(exchange)
         return exchange

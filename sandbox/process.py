@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -22,7 +22,7 @@ class DidNotStart(Exception):
 
 
 class BusProcess:
-    """One ``govbus run`` of ``site``; its JSON log goes to ``<site>/bus.log``."""
+    """One ``govbus run`` of ``site``; its JSON log goes to ``<site>/bus.log``. ``under``: a command that runs it."""
 
     def __init__(
         self,
@@ -32,11 +32,13 @@ class BusProcess:
         workers: int = 1,
         operators: str = "127.0.0.1:0",
         environment: Mapping[str, str] | None = None,
+        under: Sequence[str] = (),
     ) -> None:
         self.site = site
         self._port = port
         self._workers = workers
         self._operators = operators
+        self._under = list(under)
         self._environment = {**os.environ, "GOVBUS_STORE": "", "GOVBUS_BROKER": "", **(environment or {})}
         self._log = site / "bus.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -61,7 +63,19 @@ class BusProcess:
 
         Raises DidNotStart.
         """
-        command = [sys.executable, "-m", "bus", "run", "--site", str(self.site), "--port", str(self._port), "--workers", str(self._workers)]
+        command = [
+            *self._under,
+            sys.executable,
+            "-m",
+            "bus",
+            "run",
+            "--site",
+            str(self.site),
+            "--port",
+            str(self._port),
+            "--workers",
+            str(self._workers),
+        ]
         command += ["--operators", self._operators]
         self._wanted = True
         with self._log.open("ab") as log:

@@ -83,6 +83,7 @@ FLOORS: dict[str, int] = {
     # 5 to 7: what puts parts together
     "bus.route": 5,
     "bus.lanes": 5,
+    "bus.ourselves": 5,
     "bus.audit_checkpoints": 5,
     "bus.proofs": 5,
     "bus.reconciling": 5,

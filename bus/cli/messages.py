@@ -69,7 +69,7 @@ def _demand_known(kind: str, name: str, declared: Iterable[str], seen: Hits) -> 
 
 
 def dead(site: SiteOption = Path(), limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50, json: JsonOption = False) -> None:
-    """List dead letters: messages with a delivery that was given up, or is held since a backup was restored."""
+    """List dead letters: messages with a delivery that was given up, or is held."""
     with _opened(site) as (_, store):
         named = dict.fromkeys([*store.held(limit), *(each.id for each in store.search(state=State.DEAD, limit=limit))])
         found = [(story, _given_up(story)) for each in named for story in store.show(each)]

@@ -42,6 +42,9 @@ MOST_FILES = 50
 MOST_OCTETS = 128 << 20
 _LONGEST_NAME = 200
 
+#: What it rejects is what the sender sent, as long as no step of ours has changed it.
+CHECKS = True
+
 
 class Options(Model):
     """What to demand, and whom to trust."""

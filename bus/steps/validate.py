@@ -24,6 +24,9 @@ from bus.site import Site
 #: Elements, and characters beside the files, of a document that is put in order: a stylesheet takes fifty times as long as a schema.
 MOST_ELEMENTS, MOST_CHARACTERS = 20_000, 2_000_000
 
+#: What it rejects is what the sender sent, as long as no step of ours has changed it.
+CHECKS = True
+
 
 class Options(Model):
     """Against what, and how far."""

@@ -30,6 +30,9 @@ from bus.signature import xades, xmldsig, xmldsig_by_id
 from bus.signature.profile import Verified, invalid
 from bus.site import Site
 
+#: What it rejects is what the sender sent, as long as no step of ours has changed it.
+CHECKS = True
+
 
 class Options(Signed):
     """Whose signature, in which form."""

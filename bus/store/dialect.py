@@ -283,6 +283,12 @@ def repeatable(error: BaseException | None) -> bool:
     return isinstance(error, exc.DBAPIError) and (error.connection_invalidated or postgresql.repeatable(error))
 
 
+def opened_to_read(error: BaseException | None) -> bool:
+    """Whether the database's file could not be written when it was opened: SQLITE_READONLY and its kin."""
+    cause = error.orig if isinstance(error, exc.DBAPIError) else None
+    return str(getattr(cause, "sqlite_errorname", "")).startswith("SQLITE_READONLY")
+
+
 def conflict(error: BaseException) -> bool:
     """Whether another process was faster with a unique name."""
     return isinstance(error, exc.IntegrityError) and postgresql.conflict(error)

@@ -301,6 +301,10 @@ class Store:
             raise Rejected("backup-elsewhere")
         return backup.write(self._engines[1], self._files, path, site, said)
 
+    async def hold_back(self, work: Work, code: str, reasons: Mapping[str, str]) -> None:
+        """Keep a delivery that failed by our own fault for an operator's word. Raises LostClaim."""
+        await self._write(partial(working.hold, work=work, code=code, reasons=reasons))
+
     async def hold(self) -> int:
         """Hold everything that is owed to be pushed, in a store that was restored, until an operator resends it. How many deliveries."""
         held = 0
