@@ -63,9 +63,14 @@ def chains(root: Path, environment: Mapping[str, str], workers: int) -> Sequence
     return Node.read(environment).chains(workers, embedded=store_url(root, environment).startswith("sqlite"))
 
 
+def has_store(root: Path, environment: Mapping[str, str]) -> bool:
+    """Whether there is a store to be opened, and not one to be made."""
+    return bool(environment.get("GOVBUS_STORE")) or (root / "data" / "bus.db").exists()
+
+
 def open_evidence(site: Site) -> Evidence:
     """The site's notary: seals receipts with the site's key, and trusts receipts sealed by any of the site's own certificates."""
-    return Evidence(site.keyring.signer(site.key), site.keyring.own, utc_now)
+    return Evidence(site.keyring.signers.get(site.key), site.keyring.own, utc_now)
 
 
 def open_store(
@@ -111,8 +116,14 @@ def know_statuses(site: Site) -> None:
 
 @contextlib.contextmanager
 def opened(root: Path, environment: Mapping[str, str], chain: str) -> Iterator[tuple[Loaded, Store]]:
-    """A site and its store, beside a daemon that may be running. ``chain`` is not the daemon's, so that neither waits for the other."""
-    loaded = config.load(root, environment=environment, clock=utc_now)
+    """A site and its store, beside a daemon that may be running. ``chain`` is not the daemon's, so that neither waits for the other.
+
+    A site with faults is opened as far as it can be used (``Loaded.faults``), if it has a store. Raises
+    ConfigurationError where it has none.
+    """
+    loaded = config.survey(root, environment=environment, clock=utc_now)
+    if loaded.faults and not has_store(root, environment):
+        raise ConfigurationError(loaded.faults)
     know_statuses(loaded.site)
     store = open_store(loaded.site, environment, chain)
     try:

@@ -14,6 +14,7 @@ import typer
 
 from bus import asic, daemon, keyfiles, proofs
 from bus.checkpoint import Summary
+from bus.cli.opening import opened, signing
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say
 from bus.config import Loaded
 from bus.errors import Deferred
@@ -42,14 +43,15 @@ def evidence(
     if output.exists() and not force:
         _fail(say("cli-evidence-exists", file=output))
     now = daemon.utc_now()
-    with daemon.opened(site, os.environ, "operator") as (loaded, store), _snapshot(store, from_archive) as snapshot:
+    with opened(site) as (loaded, store), _snapshot(store, from_archive) as snapshot:
+        signer = signing(loaded)
         about = snapshot.about(_only(snapshot, message))
         if about is None:
             _fail(say("cli-no-message", message=message))
         if any(store.proof(row.chain, row.seq) is None for row in about.journal):
             asyncio.run(_checkpoint(loaded, store))
         files = proofs.collect(snapshot, about, _sources(loaded, store), now)
-        _write(output, asic.write(files, loaded.site.keyring.signer(loaded.site.key), now))
+        _write(output, asic.write(files, signer, now))
     with output.open("rb") as written:
         digest = file_digest(written, "sha256").hexdigest()
     manifest = told.read(bytes(files[told.NAME]))  # type: ignore[arg-type]  # it was made just now, of bytes

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bus import config, daemon, log, scaffold
+from bus.cli.opening import surveyed
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say, table
 from bus.config.components import Component
 
@@ -71,7 +72,7 @@ def demo(
 
 def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:
     """List the site's keys and certificates, the revocation lists and responses held, and when each ends."""
-    loaded = config.load(site, environment=os.environ, clock=daemon.utc_now)
+    loaded = surveyed(site)
     now = daemon.utc_now()
     keyring = loaded.site.keyring
     daemon.know_statuses(loaded.site)
@@ -85,13 +86,15 @@ def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:
             "days": (entry.not_after - now).days,
             "detail": entry.detail,
             "fingerprint": entry.fingerprint,
+            "expired": entry.not_after <= now,
         }
         for entry in keyring.entries()
     ]
     if json:
         emit(rows)
     else:
-        table(["name", "kind", "partner", "subject", "not_after", "days", "detail"], [list(row.values())[:7] for row in rows])
+        lines = [{**row, "days": say("cli-key-expired", days=row["days"]) if row["expired"] else row["days"]} for row in rows]
+        table(["name", "kind", "partner", "subject", "not_after", "days", "detail"], [list(line.values())[:7] for line in lines])
 
 
 def steps(json: JsonOption = False) -> None:
