@@ -25,7 +25,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from bus import config, generation, http, log, metrics, points, wakeup
+from bus import config, datadir, generation, http, log, metrics, points, wakeup
 from bus.amqp import Broker
 from bus.checkpointing import Checkpointing
 from bus.config import Loaded
@@ -80,9 +80,10 @@ def open_store(
 
     ``seal``: what signs receipts; by default the site's key as it is now.
     """
+    datadir.demand(site.root, environment)
     data = site.root / "data"
     data.mkdir(exist_ok=True, mode=0o750)
-    return Store.open(
+    store = Store.open(
         store_url(site.root, environment),
         seal=seal or open_evidence(site).seal,
         organisation=site.organisation,
@@ -92,6 +93,9 @@ def open_store(
         sole=sole,
         blobs=data / "blobs",
     )
+    if not environment.get("GOVBUS_STORE"):
+        datadir.note(site.root)
+    return store
 
 
 def open_store_at(site: Site, data: Path, chain: str) -> Store:
@@ -413,11 +417,17 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def run(root: Path, environment: Mapping[str, str], host: str, port: int, workers: int) -> None:
-    """Run the daemon in the foreground until it is told to stop. Raises ConfigurationError, AlreadyRunning, CannotListen."""
+def run(root: Path, environment: Mapping[str, str], host: str, port: int, workers: int, *, new_store: bool = False) -> None:
+    """Run the daemon in the foreground until it is told to stop. Raises ConfigurationError, AlreadyRunning, CannotListen.
+
+    ``new_store``: make one where this site's is gone.
+    """
     # The whole site is checked here, before anything is bound, locked or forked.
     config.load(root, environment=environment, clock=utc_now)
     each = chains(root, environment, workers)
+    if new_store:
+        datadir.begin_anew(root)
+    datadir.demand(root, environment)
     with sole_daemon(root):
         listener = listen(host, port)
         if len(each) == 1:

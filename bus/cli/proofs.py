@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from hashlib import file_digest
@@ -12,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bus import asic, daemon, keyfiles, proofs
+from bus import asic, daemon, durable, keyfiles, proofs
 from bus.checkpoint import Summary
 from bus.cli.opening import opened, signing
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say
@@ -134,17 +132,11 @@ def _sources(loaded: Loaded, store: Store) -> Sources:
 
 def _write(path: Path, octets: Iterable[Chunk]) -> None:
     """Complete or absent: beside its place, down to the disk, and renamed. Documents are in it: for its owner's eyes only."""
-    unfinished = path.with_name(f".unfinished-{secrets.token_hex(4)}-{path.name}")
     try:
-        with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        with durable.writing(path) as file:
             file.writelines(octets)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
     except OSError as error:
         raise Deferred("file-unwritable", file=path, detail=error.strerror or error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _fail(sentence: str) -> NoReturn:

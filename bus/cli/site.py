@@ -45,11 +45,12 @@ def run(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8443,
     workers: Annotated[int, typer.Option(help="Processes over one socket.", min=1, max=64)] = 1,
+    new_store: Annotated[bool, typer.Option("--new-store", help="Make a new store although this site has had one that is gone.")] = False,
 ) -> None:
     """Run the daemon. JSON log lines on stderr; `bus.ready` carries the address. SIGTERM drains, SIGHUP reloads."""
     log.configure()
     try:
-        daemon.run(site, os.environ, host, port, workers)
+        daemon.run(site, os.environ, host, port, workers, new_store=new_store)
     except daemon.AlreadyRunning as error:
         console.print(say("cli-already-running", site=site, pid=error), style="red")
         raise typer.Exit(1) from error

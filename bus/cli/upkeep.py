@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from bus import daemon, generation
+from bus import daemon, datadir, generation
 from bus.cli.opening import opened, surveyed
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields, language, say, table
 from bus.config import Loaded
@@ -134,13 +134,17 @@ def restore(
     site: SiteOption = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Put a backup in place of the store of a site that is stopped. Nothing that was owed is sent until you resend it."""
+    """Put a backup in place of the store of a site that is stopped. Nothing that was owed is sent until you resend it.
+
+    One that was killed is undone first: type it again.
+    """
     why = _why(reason)
     if os.environ.get("GOVBUS_STORE"):
         raise typer.BadParameter("GOVBUS_STORE names another store; restore is for the embedded one", param_hint="GOVBUS_STORE")
     site.mkdir(exist_ok=True)
+    datadir.recover(site)
     with _stopped(site):
-        data, beside = site / "data", site / "data.restoring"
+        beside = site / datadir.RESTORING
         shutil.rmtree(beside, ignore_errors=True)
         manifest = unpack(file, beside, site)
         try:
@@ -148,9 +152,7 @@ def restore(
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
-        replaced = site / f"data.replaced-{daemon.utc_now():%Y%m%dT%H%M%SZ}"
-        data.rename(replaced)
-        beside.rename(data)
+        replaced = datadir.put(site, beside, daemon.utc_now())
     told = {"at": manifest["at"], "rows": manifest["rows"], "held": held, "replaced": str(replaced)}
     _tell(told, say("cli-restored", at=manifest["at"], held=held, replaced=replaced), json)
 
