@@ -12,6 +12,7 @@ import typer
 
 from bus import audit as oracle
 from bus import daemon, stamping
+from bus.cli import refusals
 from bus.cli.opening import opened, signing
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields, language, say, table
 from bus.delivery import State
@@ -110,16 +111,23 @@ def _second(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def show(message: Annotated[str, typer.Argument(metavar="ID|NUMBER")], site: SiteOption = Path(), json: JsonOption = False) -> None:
+def show(
+    message: Annotated[str, typer.Argument(metavar="ID|NUMBER|REFERENCE")], site: SiteOption = Path(), json: JsonOption = False
+) -> None:
     """One message: where it is, its deliveries with attempts and errors, its receipts, its journal."""
     with opened(site) as (_, store):
         stories = store.show(message) or _of_number(store, message, json=json)
+        if not stories and (found := store.refusal(message)):
+            refusals.tell(found, json=json)
+            return
         if json:
             emit([asdict(story) for story in stories])
         else:
             for story in stories:
                 _tell(story)
     if not stories:
+        if not json:
+            typer.echo(say("cli-no-reference"))
         _nothing(message)
 
 

@@ -12,8 +12,9 @@ from bus.delivery import State
 from bus.endpoint import Pending
 from bus.folding import fold
 from bus.message import DOCUMENT_ID, FROM, KIND_DOCUMENT, KIND_RECEIPT, SUBJECT
-from bus.store import checkpoints, dialect, searching, statements
+from bus.store import checkpoints, dialect, refusals, searching, statements
 from bus.store.model import Checkpoint, Proof
+from bus.store.refusals import Refusal, WantedRefusals
 from bus.store.searching import Hits, Query, Wanted
 from bus.store.standing import RANKED, Standing, standing
 from bus.store.tables import (
@@ -132,6 +133,14 @@ class Readers:
         rows = self._rows(query.order_by(others, messages.c.accepted.desc(), messages.c.id.desc()).limit(limit))
         documents = [row.id for row in rows if row.kind == KIND_DOCUMENT]
         return documents or [row.id for row in rows]
+
+    def refused(self, wanted: WantedRefusals) -> list[Refusal]:
+        """Refusals, newest first."""
+        return refusals.refused(self._rows, wanted)
+
+    def refusal(self, reference: str) -> list[Refusal]:
+        """The refusals whose reference is this, or begins so."""
+        return refusals.by_reference(self._rows, reference)
 
     def _matching(self, key: str) -> Sequence[Row]:
         if not searching.legible(key):
