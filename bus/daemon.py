@@ -22,7 +22,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from bus import beginning, config, generation, health, log, metrics, notify, operators, points, wakeup
+from bus import beginning, config, datadir, generation, health, log, metrics, notify, operators, points, wakeup
 from bus.amqp import Broker
 from bus.checkpointing import Checkpointing
 from bus.config import Loaded
@@ -64,9 +64,14 @@ def chains(root: Path, environment: Mapping[str, str], workers: int) -> Sequence
     return Node.read(environment).chains(workers, embedded=store_url(root, environment).startswith("sqlite"))
 
 
+def has_store(root: Path, environment: Mapping[str, str]) -> bool:
+    """Whether there is a store to be opened, and not one to be made."""
+    return bool(environment.get("GOVBUS_STORE")) or (root / "data" / "bus.db").exists()
+
+
 def open_evidence(site: Site) -> Evidence:
     """The site's notary: seals receipts with the site's key, and trusts receipts sealed by any of the site's own certificates."""
-    return Evidence(site.keyring.signer(site.key), site.keyring.own, utc_now)
+    return Evidence(site.keyring.signers.get(site.key), site.keyring.own, utc_now)
 
 
 def open_store(
@@ -82,9 +87,10 @@ def open_store(
 
     ``seal``: what signs receipts; by default the site's key as it is now.
     """
+    datadir.demand(site.root, environment)
     data = site.root / "data"
     data.mkdir(exist_ok=True, mode=0o750)
-    return Store.open(
+    store = Store.open(
         store_url(site.root, environment),
         seal=seal or open_evidence(site).seal,
         organisation=site.organisation,
@@ -95,6 +101,9 @@ def open_store(
         blobs=data / "blobs",
         on_trouble=on_trouble,
     )
+    if not environment.get("GOVBUS_STORE"):
+        datadir.note(site.root)
+    return store
 
 
 def open_store_at(site: Site, data: Path, chain: str) -> Store:
@@ -119,8 +128,14 @@ def know_statuses(site: Site) -> None:
 
 @contextlib.contextmanager
 def opened(root: Path, environment: Mapping[str, str], chain: str) -> Iterator[tuple[Loaded, Store]]:
-    """A site and its store, beside a daemon that may be running. ``chain`` is not the daemon's, so that neither waits for the other."""
-    loaded = config.load(root, environment=environment, clock=utc_now)
+    """A site and its store, beside a daemon that may be running. ``chain`` is not the daemon's, so that neither waits for the other.
+
+    A site with faults is opened as far as it can be used (``Loaded.faults``), if it has a store. Raises
+    ConfigurationError where it has none.
+    """
+    loaded = config.survey(root, environment=environment, clock=utc_now)
+    if loaded.faults and not has_store(root, environment):
+        raise ConfigurationError(loaded.faults)
     know_statuses(loaded.site)
     store = open_store(loaded.site, environment, chain)
     try:
@@ -328,15 +343,27 @@ def _nothing() -> None:
     """What a signal does that comes too late."""
 
 
-def run(root: Path, environment: Mapping[str, str], host: str, port: int, workers: int, operators_at: str | None = None) -> None:
+def run(
+    root: Path,
+    environment: Mapping[str, str],
+    host: str,
+    port: int,
+    workers: int,
+    operators_at: str | None = None,
+    *,
+    new_store: bool = False,
+) -> None:
     """Run the daemon in the foreground until it is told to stop.
 
-    ``operators_at``: where operators are served, as ``bus.operators`` reads it. Raises ConfigurationError, AlreadyRunning, CannotListen,
-    NoAddress.
+    ``operators_at``: where operators are served, as ``bus.operators`` reads it; ``new_store``: make one where this site's is gone. Raises
+    ConfigurationError, AlreadyRunning, CannotListen, NoAddress.
     """
     # The whole site is checked here, before anything is bound, locked or forked.
     config.load(root, environment=environment, clock=utc_now)
     each = chains(root, environment, workers)
+    if new_store:
+        datadir.begin_anew(root)
+    datadir.demand(root, environment)
     demand_writable(root / "data", embedded=not environment.get("GOVBUS_STORE"))
     with sole_daemon(root):
         listener, for_operators = listen(host, port), listen_for_operators(operators_at)

@@ -33,7 +33,7 @@ from bus.errors import BusError, Deferred, Rejected, text
 from bus.exchange import Target
 from bus.housekeeping import Housekeeping
 from bus.lanes import LEASE, Lanes, buried, trouble
-from bus.message import ENDPOINT, LEGACY, RECEIVERS, SENDER, Message
+from bus.message import DOCUMENT_ID, ENDPOINT, LEGACY, NUMBER, RECEIVERS, SENDER, SUBJECT, Message
 from bus.offload import offload
 from bus.options import PushOptions
 from bus.organisations import Organisation
@@ -51,6 +51,10 @@ _DRAIN_SECONDS = 20.0
 MAILBOX_LIFE = timedelta(days=30)
 
 _log = structlog.get_logger()
+
+#: What is journalled of a refused message -> its header; and characters of the place of its error.
+_ABOUT = {"document_id": DOCUMENT_ID, "number": NUMBER, "subject": SUBJECT}
+_MOST_PLACE = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ class Engine:
             with self._lanes.at_once(owed) as owed:
                 answer = await self._store.accept(message, *owed, receipts_to=route.receipts, note=note, request=request)
         except Exception as error:
-            await self.refuse(endpoint, message.header(SENDER), error, message.digest)
+            await self.refuse(endpoint, message.header(SENDER), error, message.digest, message)
             raise
         points.reach("accept.stored")
         if answer.duplicate:
@@ -148,8 +152,11 @@ class Engine:
         note = {name: value for name, value in found.items() if value}
         return route, [self._owed_to_target(route, admitted.message, target, order_key) for target in targets], note
 
-    async def refuse(self, endpoint: str, partner: str, error: Exception, digest: str) -> str:
-        """Journal a refusal once and return its reference; an unexpected error is logged with its traceback under it."""
+    async def refuse(self, endpoint: str, partner: str, error: Exception, digest: str, message: Message | None = None) -> str:
+        """Journal a refusal once and return its reference; an unexpected error is logged with its traceback under it.
+
+        ``message``: what was refused, where it could be read that far.
+        """
         known: str = getattr(error, "reference", "")
         if known:
             return known
@@ -160,10 +167,11 @@ class Engine:
         metrics.REFUSED_PARTNERS.labels(partner if partner in self._site.partners else "").inc()
         where = {"endpoint": endpoint, "partner": partner, "at": failure.at}
         _log.info(log.REFUSED, reference=reference, code=failure.code, reason=failure.reason("en"), **where)
+        told = {name: message.header(header) for name, header in _ABOUT.items()} if message else {}
+        about = {name: value for name, value in {"place": failure.at[:_MOST_PLACE], **told}.items() if value}
+        said = {"endpoint": endpoint, "partner": partner, "code": failure.code, "digest": digest}
         try:
-            await self._store.refuse(
-                endpoint=endpoint, partner=partner, code=failure.code, reasons=failure.reasons, digest=digest, message_id=reference
-            )
+            await self._store.refuse(**said, reasons=failure.reasons, message_id=reference, about=about)
         except Deferred as failing:
             # The store is what is failing: the log line above is all that is left, and the partner keeps the message.
             trouble(failing)

@@ -35,19 +35,22 @@ _BEFORE_REASONS = (("Sender", "sender"), ("Recipient", "recipient"), ("Status", 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The site's notary. ``trust`` tells whether a certificate (DER) is one of the site's own, past or present."""
+    """The site's notary. ``trust`` tells whether a certificate (DER) is one of the site's own, past or present.
 
-    signer: Signer
+    Without a ``signer`` it reads only: to seal is Rejected 5.3.5.
+    """
+
+    signer: Signer | None
     trust: Callable[[bytes], bool]
     clock: Callable[[], datetime]
 
     def seal(self, receipt: Receipt) -> bytes:
         """The receipt as signed XML."""
-        return xades.sign_canonical(write(receipt), self.signer, self.clock())
+        return xades.sign_canonical(write(receipt), self._sealing(), self.clock())
 
     def seal_checkpoint(self, summary: Summary) -> bytes:
         """A checkpoint of the journal as signed XML."""
-        return xades.sign_canonical(checkpoint.write(summary), self.signer, self.clock())
+        return xades.sign_canonical(checkpoint.write(summary), self._sealing(), self.clock())
 
     def read_checkpoint(self, xml: bytes) -> Summary:
         """The checkpoint that these octets prove. Raises Rejected."""
@@ -57,6 +60,11 @@ class Evidence:
         """The receipt that these octets prove. Raises Rejected."""
         verified = xades.verify(xml, self._trusted, policies=ours)
         return parse(verified.octets)
+
+    def _sealing(self) -> Signer:
+        if self.signer is None:
+            raise Rejected("key-unusable", name="own")
+        return self.signer
 
     def _trusted(self, certificate: bytes) -> bool:
         if not self.trust(certificate):

@@ -51,6 +51,12 @@ class Own:
     tokens: tuple[TokenKey, ...]
     retired: tuple[x509.Certificate, ...]
 
+    def keyless(self, certs: Path) -> tuple[x509.Certificate, ...]:
+        """The certificates beside keys that cannot be used: what was signed with them is ours all the same."""
+        unusable = (certs / f"{name}.crt" for name in sorted(names(certs) - self.signers.keys()))
+        found = [one for path in unusable if path.exists() for one in certificates(path, [])]
+        return tuple(one for one in found if not is_authority(one))
+
 
 def names(certs: Path) -> frozenset[str]:
     """Names of the keys that lie under ``own/``, readable or not."""

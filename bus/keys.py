@@ -108,12 +108,27 @@ class Keyring:
 
         ``demands``: what partners' entries ask of their certificates; ``passwords``: of PKCS#12 files and tokens, by our key's name.
         """
+        keyring, faults = cls.usable(certs, trust, demands, passwords)
+        keyfiles.demand(faults)
+        return keyring
+
+    @classmethod
+    def usable(
+        cls,
+        certs: Path,
+        trust: Mapping[str, str],
+        demands: Mapping[str, Demands] | None = None,
+        passwords: Mapping[str, str] | None = None,
+    ) -> tuple["Keyring", list[Fault]]:
+        """As ``load``, but whatever of it can be used, and the bad files' faults.
+
+        A certificate of ours whose key cannot be used counts as retired.
+        """
         faults: list[Fault] = []
         own = keyfiles.own(certs, passwords or {}, faults)
         asked = demands or {}
         trusts = {name: keyfiles.trust(certs / place, name, asked.get(name, Demands()), faults) for name, place in trust.items()}
-        keyfiles.demand(faults)
-        return cls(own.signers, own.retired, trusts, own.tokens, warnings=tuple(faults))
+        return cls(own.signers, own.retired + own.keyless(certs), trusts, own.tokens, warnings=tuple(faults)), faults
 
     def signer(self, name: str) -> Signer:
         """Our key called ``own/<name>``; KeyError naming those there are."""

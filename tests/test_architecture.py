@@ -23,6 +23,8 @@ FLOORS: dict[str, int] = {
     "bus.beginning": 0,
     "bus.merkle": 0,
     "bus.folding": 0,
+    "bus.durable": 0,
+    "bus.datadir": 1,
     # 1: tools over words
     "bus.xmlio": 1,
     "bus.mending": 1,

@@ -14,7 +14,7 @@ from pathlib import Path
 import typer
 
 from bus import ownership
-from bus.cli import messages, proofs, screen, site, upkeep
+from bus.cli import messages, proofs, refusals, screen, site, upkeep
 from bus.errors import BusError, ConfigurationError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 )
 site.register(app)
 messages.register(app)
+refusals.register(app)
 upkeep.register(app)
 proofs.register(app)
 

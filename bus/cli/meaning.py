@@ -59,10 +59,15 @@ def _choice(row: Row) -> Mapping[str, Any]:
     return {column: getattr(row, column) for column in _CHOICE}
 
 
+def look(store: Store, name: str, partner: str) -> str | Unclear:
+    """The id of the one message that ``name`` means."""
+    with store.snapshot() as snapshot:
+        return find(snapshot, name, senders(store, partner), partner)
+
+
 def one(store: Store, name: str, partner: str, *, json: bool) -> str:
     """The id of the one message that ``name`` means; where there is none, says so and ends the command with 1."""
-    with store.snapshot() as snapshot:
-        found = find(snapshot, name, senders(store, partner), partner)
+    found = look(store, name, partner)
     if isinstance(found, Unclear):
         refuse([found], json=json)
     return found

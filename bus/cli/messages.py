@@ -2,9 +2,7 @@
 
 import asyncio
 import getpass
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -14,10 +12,10 @@ import typer
 
 from bus import audit as oracle
 from bus import daemon, stamping
-from bus.cli import meaning
-from bus.cli.meaning import PartnerOption
+from bus.cli import meaning, refusals
+from bus.cli.meaning import PartnerOption, Unclear
+from bus.cli.opening import opened, signing
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields, language, say, table
-from bus.config import Loaded
 from bus.delivery import ROUTE_PREFIX, State
 from bus.errors import Rejected, suggestion
 from bus.signature import xades
@@ -31,10 +29,6 @@ Ids = Annotated[list[str], typer.Argument(help="Message ids.")]
 
 #: How ``--before`` may be written; the last is how ``_end`` writes it.
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f%z"]
-
-
-def _opened(site: Path) -> AbstractContextManager[tuple[Loaded, Store]]:
-    return daemon.opened(site, os.environ, "operator")
 
 
 def messages(
@@ -53,7 +47,7 @@ def messages(
     """Search messages, newest first."""
     if state and state.upper() not in State.__members__:
         raise typer.BadParameter(f"{state!r} is not a state; known: {', '.join(State)}", param_hint="--state")
-    with _opened(site) as (loaded, store):
+    with opened(site) as (loaded, store):
         _demand_known("route", route, loaded.routes, store.search(route=route, limit=1))
         _demand_known("partner", partner, loaded.site.partners, store.search(partner=partner, limit=1))
         moment, until = (aware(each) if each else None for each in (since, before))
@@ -70,7 +64,7 @@ def _demand_known(kind: str, name: str, declared: Iterable[str], seen: Hits) -> 
 
 def dead(site: SiteOption = Path(), limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50, json: JsonOption = False) -> None:
     """List dead letters: messages with a delivery that was given up, or is held."""
-    with _opened(site) as (_, store):
+    with opened(site) as (_, store):
         named = dict.fromkeys([*store.held(limit), *(each.id for each in store.search(state=State.DEAD, limit=limit))])
         found = [(story, _given_up(story)) for each in named for story in store.show(each)]
     if json:
@@ -119,19 +113,34 @@ def _second(moment: datetime) -> str:
 
 
 def show(
-    message: Annotated[str, typer.Argument(metavar="ID|NUMBER")],
+    message: Annotated[str, typer.Argument(metavar="ID|NUMBER|REFERENCE")],
     partner: PartnerOption = "",
     site: SiteOption = Path(),
     json: JsonOption = False,
 ) -> None:
-    """One message: where it is, its deliveries with attempts and errors, its receipts, its journal."""
-    with _opened(site) as (_, store):
-        stories = store.show(meaning.one(store, message, partner, json=json))
+    """One message: where it is, its deliveries with attempts and errors, its receipts, its journal. Or one refusal, by its reference."""
+    with opened(site) as (_, store):
+        meant = meaning.look(store, message, partner)
+        if isinstance(meant, Unclear):
+            _show_refusal(store, meant, json=json)
+            return
+        stories = store.show(meant)
         if json:
             emit([asdict(story) for story in stories])
         else:
             for story in stories:
                 _tell(story)
+
+
+def _show_refusal(store: Store, meant: Unclear, *, json: bool) -> None:
+    """What was refused under this reference; where there is nothing either, the name is unclear."""
+    found = [] if meant.choices else store.refusal(meant.name)
+    if found:
+        refusals.tell(found, json=json)
+        return
+    if not meant.choices and not json:
+        typer.echo(say("cli-no-reference"))
+    meaning.refuse([meant], json=json)
 
 
 #: What ``show`` tells of the message's own row.
@@ -187,7 +196,7 @@ def receipts(
     json: JsonOption = False,
 ) -> None:
     """The signed receipts of a message, as XML, oldest first."""
-    with _opened(site) as (loaded, store):
+    with opened(site) as (loaded, store):
         found = store.receipts_of(meaning.one(store, message, partner, json=json))
     if time_stamp:
         found = asyncio.run(_time_stamped(found, loaded.site.timestamps))
@@ -219,7 +228,9 @@ def _operate(action: str, ids: Sequence[str], reason: str, partner: str, site: P
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")
 
-    with _opened(site) as (_, store):
+    with opened(site) as (loaded, store):
+        if action == "cancel":
+            signing(loaded)
         known = meaning.owed(store, ids, partner, json=json)
         before = [each for name in known for each in _deliveries(store, name)]
         operate = store.resend if action == "resend" else store.cancel
@@ -256,7 +267,7 @@ def audit(
     json: JsonOption = False,
 ) -> None:
     """Prove the store: conservation per route, hash chains, receipts, digests; exit 1 on any break."""
-    with _opened(site) as (loaded, store):
+    with opened(site) as (loaded, store):
         evidence = daemon.open_evidence(loaded.site)
         anchors = loaded.site.timestamps.anchors if loaded.site.timestamps else ()
         report = oracle.audit_archive(archive, evidence, store) if archive else oracle.audit(store, evidence, anchors)

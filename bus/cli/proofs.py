@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import os
-import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from hashlib import file_digest
@@ -12,10 +10,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bus import asic, daemon, keyfiles, proofs
+from bus import asic, daemon, durable, keyfiles, proofs
 from bus.checkpoint import Summary
 from bus.cli import meaning
 from bus.cli.meaning import PartnerOption, Unclear
+from bus.cli.opening import opened, signing
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say
 from bus.config import Loaded
 from bus.errors import Deferred
@@ -45,7 +44,8 @@ def evidence(
     if output.exists() and not force:
         _fail(say("cli-evidence-exists", file=output))
     now = daemon.utc_now()
-    with daemon.opened(site, os.environ, "operator") as (loaded, store), _snapshot(store, from_archive) as snapshot:
+    with opened(site) as (loaded, store), _snapshot(store, from_archive) as snapshot:
+        signer = signing(loaded)
         found = meaning.find(snapshot, message, meaning.senders(store, partner), partner)
         about = snapshot.about(found) if isinstance(found, str) else None
         if about is None:
@@ -53,7 +53,7 @@ def evidence(
         if any(store.proof(row.chain, row.seq) is None for row in about.journal):
             asyncio.run(_checkpoint(loaded, store))
         files = proofs.collect(snapshot, about, _sources(loaded, store), now)
-        _write(output, asic.write(files, loaded.site.keyring.signer(loaded.site.key), now))
+        _write(output, asic.write(files, signer, now))
     with output.open("rb") as written:
         digest = file_digest(written, "sha256").hexdigest()
     manifest = told.read(bytes(files[told.NAME]))  # type: ignore[arg-type]  # it was made just now, of bytes
@@ -128,17 +128,11 @@ def _sources(loaded: Loaded, store: Store) -> Sources:
 
 def _write(path: Path, octets: Iterable[Chunk]) -> None:
     """Complete or absent: beside its place, down to the disk, and renamed. Documents are in it: for its owner's eyes only."""
-    unfinished = path.with_name(f".unfinished-{secrets.token_hex(4)}-{path.name}")
     try:
-        with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        with durable.writing(path) as file:
             file.writelines(octets)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
     except OSError as error:
         raise Deferred("file-unwritable", file=path, detail=error.strerror or error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _fail(sentence: str) -> NoReturn:

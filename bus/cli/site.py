@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bus import config, daemon, lock, log, scaffold
+from bus.cli.opening import surveyed
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say, table
 from bus.config.components import Component
 from bus.errors import Fault
@@ -54,11 +55,12 @@ def run(
     operators: Annotated[
         str | None, typer.Option(help="HOST:PORT for /metrics and the whole /readyz, or off; by default 127.0.0.1:8451.")
     ] = None,
+    new_store: Annotated[bool, typer.Option("--new-store", help="Make a new store although this site has had one that is gone.")] = False,
 ) -> None:
     """Run the daemon. JSON log lines on stderr; `bus.ready` carries the addresses. SIGTERM drains, SIGHUP reloads."""
     log.configure()
     try:
-        daemon.run(site, os.environ, host, port, workers, operators)
+        daemon.run(site, os.environ, host, port, workers, operators, new_store=new_store)
     except NoAddress as error:
         raise typer.BadParameter(str(error), param_hint="--operators") from error
     except OperatorsCannotListen as error:
@@ -86,7 +88,7 @@ def demo(
 
 def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:
     """List the site's keys and certificates, the revocation lists and responses held, and when each ends."""
-    loaded = config.load(site, environment=os.environ, clock=daemon.utc_now)
+    loaded = surveyed(site)
     now = daemon.utc_now()
     keyring = loaded.site.keyring
     daemon.know_statuses(loaded.site)
@@ -100,6 +102,7 @@ def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:
             "days": (entry.not_after - now).days,
             "detail": entry.detail,
             "fingerprint": entry.fingerprint,
+            "expired": entry.not_after <= now,
         }
         for entry in keyring.entries()
     ]
@@ -107,7 +110,8 @@ def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:
     if json:
         emit(rows + [_unread(fault) for fault in unread])
     else:
-        table(["name", "kind", "partner", "subject", "not_after", "days", "detail"], [list(row.values())[:7] for row in rows])
+        lines = [{**row, "days": say("cli-key-expired", days=row["days"]) if row["expired"] else row["days"]} for row in rows]
+        table(["name", "kind", "partner", "subject", "not_after", "days", "detail"], [list(line.values())[:7] for line in lines])
         for fault in unread:
             print(fault.said(language()))
 

@@ -105,13 +105,9 @@ def _keyring(reading: Reading, block: SiteBlock, partners: Mapping[str, Partner]
     directories = {name: partner.trust for name, partner in partners.items()}
     demands = {name: partner.demands for name, partner in partners.items()}
     passwords = {name: key.password.get_secret_value() for name, key in block.keys.items()}
-    try:
-        keyring = Keyring.load(reading.root / "certs", directories, demands, passwords)
-    except ConfigurationError as error:
-        reading.elsewhere(error)
-        return Keyring({}, (), {})
-    reading.elsewhere(ConfigurationError(keyring.warnings))
-    return keyring
+    keyring, faults = Keyring.usable(reading.root / "certs", directories, demands, passwords)
+    reading.elsewhere(ConfigurationError(faults))
+    return keyring if reading.tolerant or all(fault.warning for fault in faults) else Keyring({}, (), {})
 
 
 def _code_book(reading: Reading, library: Library, name: str) -> CodeBook:

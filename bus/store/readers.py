@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from bus.delivery import State
 from bus.endpoint import Pending
 from bus.message import DOCUMENT_ID, FROM, KIND_RECEIPT, SUBJECT
-from bus.store import checkpoints, dialect, searching, statements
+from bus.store import checkpoints, dialect, refusals, searching, statements
 from bus.store.model import Checkpoint, Proof
+from bus.store.refusals import Refusal, WantedRefusals
 from bus.store.searching import Hits, Query, Wanted
 from bus.store.standing import RANKED, Standing, standing
 from bus.store.tables import (
@@ -122,6 +123,14 @@ class Readers:
     def show(self, key: str) -> list[Story]:
         """The whole story of each message with this id: the bus's, the sender's, or its DocumentId. Oldest first."""
         return [self._story(row) for row in self._matching(key)]
+
+    def refused(self, wanted: WantedRefusals) -> list[Refusal]:
+        """Refusals, newest first."""
+        return refusals.refused(self._rows, wanted)
+
+    def refusal(self, reference: str) -> list[Refusal]:
+        """The refusals whose reference is this, or begins so."""
+        return refusals.by_reference(self._rows, reference)
 
     def _matching(self, key: str) -> Sequence[Row]:
         if not searching.legible(key):

@@ -86,7 +86,8 @@ def search(ask: Ask, wanted: Wanted) -> Hits:
         in_state = sa.select(deliveries.c.message_id).where(deliveries.c.state == wanted.state, sa.text(STANDING))
         return Hits(map(_found, ask(_by_time(_matching(wanted).where(messages.c.id.in_(in_state))).limit(wanted.limit))))
     hits = _walk(ask, wanted)
-    return _with_numbered(ask, wanted, hits) if wanted.key and hits.back_to else hits
+    # Who goes on from there has seen them.
+    return _with_numbered(ask, wanted, hits) if wanted.key and hits.back_to and not wanted.before else hits
 
 
 def legible(key: str) -> bool:

@@ -30,6 +30,7 @@ from bus.store.paced import Paced
 from bus.store.parts import Parts
 from bus.store.pruning import Pruned, Pruning
 from bus.store.readers import Gauge, Readers, Story
+from bus.store.refusals import Refusal, WantedRefusals
 from bus.store.searching import Hits, Wanted
 from bus.store.snapshot import Snapshot
 from bus.store.standing import Standing
@@ -163,9 +164,22 @@ class Store:
         """The message with a large body kept for good, and read from where it is kept from now on."""
         return message.moved(await self._keep(message.digest, message.body)) if _large(message) else message
 
-    async def refuse(self, *, endpoint: str, partner: str, code: str, reasons: Mapping[str, str], digest: str, message_id: str) -> None:
-        """Journal a refusal; ``message_id`` is its reference."""
-        detail = {"endpoint": endpoint, "partner": partner, "code": code, "reasons": dict(reasons), "digest": digest}
+    async def refuse(
+        self,
+        *,
+        endpoint: str,
+        partner: str,
+        code: str,
+        reasons: Mapping[str, str],
+        digest: str,
+        message_id: str,
+        about: Mapping[str, str] | None = None,
+    ) -> None:
+        """Journal a refusal; ``message_id`` is its reference.
+
+        ``about``: place, document_id, number and subject, as far as they are known.
+        """
+        detail = {"endpoint": endpoint, "partner": partner, "code": code, "reasons": dict(reasons), "digest": digest, **(about or {})}
         await self._write(partial(accepting.refuse, message_id=message_id, detail=detail))
 
     # --- workers ----------------------------------------------------------------------------------------------------
@@ -381,6 +395,14 @@ class Store:
     def show(self, key: str) -> list[Story]:
         """The whole story of each message with this id: the bus's, the sender's, or its DocumentId. Oldest first."""
         return self._read.show(key)
+
+    def refused(self, wanted: WantedRefusals) -> list[Refusal]:
+        """Refusals, newest first."""
+        return self._read.refused(wanted)
+
+    def refusal(self, reference: str) -> list[Refusal]:
+        """The refusals whose reference is this, or begins so, oldest first."""
+        return self._read.refusal(reference)
 
     def receipts_of(self, key: str) -> list[bytes]:
         """Every signed receipt of the messages with this id, oldest first."""
