@@ -25,7 +25,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from bus import config, generation, http, log, metrics, points, wakeup
+from bus import config, continuity, generation, http, log, metrics, points, wakeup
 from bus.amqp import Broker
 from bus.checkpointing import Checkpointing
 from bus.config import Loaded
@@ -178,8 +178,9 @@ class Daemon:
     def __init__(self, root: Path, environment: Mapping[str, str], chain: str) -> None:
         self._root = root
         self._environment = environment
+        self._url = store_url(root, environment)
         begun = utc_now()
-        self._loaded, digest = generation.load(root, environment, utc_now)
+        self._loaded, digest = continuity.take_up(root, environment, self._url, utc_now)
         self._chain = chain
         self._teller = generation.Teller(root, chain)
         self._node = Node.read(environment)
@@ -207,7 +208,7 @@ class Daemon:
         self._reloading: asyncio.Task[None] | None = None
         self._reload_wanted = False
         self._context: ssl.SSLContext | None = None
-        self._teller.taken(begun, digest)
+        self._teller.taken(begun, digest, self._loaded.warnings)
 
     async def run(self, listener: socket.socket) -> None:
         """Serve until told to stop; then drain."""
@@ -218,6 +219,7 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, self._reload)
         for fault in self._loaded.warnings:
             _log.warning("site.warning", fault=str(fault))
+        await self._store.take(self._loaded.site.codes())
         await self._engine.start()
         self._wakeup = self._listen_to_others()
         watching = [asyncio.create_task(loop) for loop in (self._responders.run(), self._watch.run())]
@@ -311,7 +313,8 @@ class Daemon:
     async def _reload_now(self, begun: datetime) -> None:
         try:
             # Schemas take a second to compile: not on the loop.
-            loaded, digest = await asyncio.to_thread(generation.load, self._root, self._environment, utc_now)
+            loaded, digest = await asyncio.to_thread(continuity.take_up, self._root, self._environment, self._url, utc_now)
+            await self._store.take(loaded.site.codes())
         except ConfigurationError as error:
             _log.error(log.RELOAD_FAILED, faults=[str(fault) for fault in error.faults])
             self._teller.refused(begun, error.faults)
@@ -332,8 +335,10 @@ class Daemon:
             present(self._context, *self._shown())
         points.reach("reload.done")
         _log.info(log.RELOADED, routes=sorted(loaded.routes), generation=self._teller.number + 1, digest=digest)
+        for fault in loaded.warnings:
+            _log.warning("site.warning", fault=str(fault))
         # Last: who waits for this word may look at the log next.
-        self._teller.taken(begun, digest)
+        self._teller.taken(begun, digest, loaded.warnings)
 
     # --- health ---------------------------------------------------------------------------------------------------
 
@@ -405,7 +410,7 @@ def listen(host: str, port: int) -> socket.socket:
 def run(root: Path, environment: Mapping[str, str], host: str, port: int, workers: int) -> None:
     """Run the daemon in the foreground until it is told to stop. Raises ConfigurationError, AlreadyRunning, CannotListen."""
     # The whole site is checked here, before anything is bound, locked or forked.
-    config.load(root, environment=environment, clock=utc_now)
+    continuity.take_up(root, environment, store_url(root, environment), utc_now)
     each = chains(root, environment, workers)
     with sole_daemon(root):
         listener = listen(host, port)

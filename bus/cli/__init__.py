@@ -12,7 +12,7 @@ from pathlib import Path
 
 import typer
 
-from bus.cli import messages, proofs, screen, site, upkeep
+from bus.cli import messages, partners, proofs, screen, site, upkeep
 from bus.errors import BusError, ConfigurationError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ site.register(app)
 messages.register(app)
 upkeep.register(app)
 proofs.register(app)
+partners.register(app)
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bus import config, daemon, log, scaffold
+from bus import config, continuity, daemon, log, scaffold
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say, table
 from bus.config.components import Component
 
@@ -28,7 +28,7 @@ def init(directory: Annotated[Path, typer.Argument(help="A new or empty director
 
 def check(site: SiteOption = Path(), json: JsonOption = False) -> None:
     """Report every fault of the site's files, one a line; exit 1 if any is more than a warning."""
-    faults = config.check(site, environment=os.environ, clock=daemon.utc_now)
+    faults = continuity.check(site, os.environ, daemon.store_url(site, os.environ), daemon.utc_now)
     wrong = [fault for fault in faults if not fault.warning]
     if json:
         emit([{"file": f.file, "line": f.line, "column": f.column, "text": f.text, "warning": f.warning} for f in faults])

@@ -253,8 +253,8 @@ def reload(site: SiteOption = Path(), json: JsonOption = False) -> None:
     elif not answers:
         console.print(say("cli-reload-silent", seconds=int(PATIENCE)), style="red")
     else:
-        for fault in faults:
-            print(fault)
+        for said in (*faults, *sorted({warning for answer in answers for warning in answer.warnings})):
+            print(said)
         done = [f"{answer.chain} {answer.number}" for answer in answers]
         console.print(say("cli-reload-failed" if faults else "cli-reloaded", generations=", ".join(done)))
     raise typer.Exit(0 if answers and not faults else 1)

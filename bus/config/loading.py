@@ -5,12 +5,13 @@ one part keeps no other part from being checked. Starts nothing, and opens no co
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bus.config import identity, reading, wiring
 from bus.config.blocks import SiteBlock
 from bus.config.building import Builder
+from bus.config.marks import Mark
 from bus.endpoint import Adapter
 from bus.errors import ConfigurationError, Fault
 from bus.options import Surroundings
@@ -27,6 +28,8 @@ class Loaded:
     routes: Mapping[str, Route]
     tls: str
     warnings: tuple[Fault, ...] = ()
+    #: Where routes.yaml names each partner; "" for the block of all of them.
+    places: Mapping[str, Mark] = field(default_factory=dict)
 
 
 def load(root: Path, *, environment: Mapping[str, str], clock: Clock) -> Loaded:
@@ -67,4 +70,9 @@ def _loaded(read: reading.Reading) -> Loaded | None:
         return None
     ready = {name: adapter for name, adapter in endpoints.items() if adapter}
     warnings = tuple(sorted(faults.found))
-    return Loaded(site, ready, {route.name: route for route in routes}, block.tls, warnings)
+    return Loaded(site, ready, {route.name: route for route in routes}, block.tls, warnings, _places(read))
+
+
+def _places(read: reading.Reading) -> Mapping[str, Mark]:
+    named = {name: read.document.mark(("partners", name), key=True) for name in read.mapping("partners")}
+    return {"": read.document.mark(("partners",), key=True), **named}
