@@ -155,17 +155,16 @@ def surveyed(url: str) -> Iterator[Ledger | None]:
 
 def take(tx: Transaction, codes: Mapping[str, Sequence[str]]) -> None:
     """A generation is taken up: write down which codes each partner's name stands for."""
-    known = Ledger.read(tx.connection)
-    for name, held in codes.items():
-        _write(tx, known, name, " ".join(held))
+    for name, held in sorted(codes.items()):
+        _write(tx, name, " ".join(held))
 
 
-def _write(tx: Transaction, known: Ledger, name: str, codes: str) -> None:
+def _write(tx: Transaction, name: str, codes: str) -> None:
+    # Several workers take up one generation: whoever is second finds the row there.
     tx.reached = True
-    if name in known.codes:
-        tx.connection.execute(partners.update().where(partners.c.name == name).values(codes=codes, last=tx.at))
-    else:
-        tx.connection.execute(partners.insert().values(name=name, codes=codes, first=tx.at, last=tx.at, became=""))
+    row = {"name": name, "codes": codes, "first": tx.at, "last": tx.at, "became": ""}
+    tx.connection.execute(dialect.insert_once(tx.connection.dialect.name, partners), row)
+    tx.connection.execute(partners.update().where(partners.c.name == name).values(codes=codes, last=tx.at))
 
 
 def rename(tx: Transaction, old: str, new: str, codes: Sequence[str], by: str, reason: str) -> Held:
@@ -187,7 +186,7 @@ def rename(tx: Transaction, old: str, new: str, codes: Sequence[str], by: str, r
         raise Rejected("rename-collides", old=old, new=new, ids=", ".join(collisions))
     moved = known.names.of(old)
     for name in {old, new} - known.codes.keys():
-        _write(tx, known, name, " ".join(known.codes.get(old, codes)))
+        _write(tx, name, " ".join(known.codes.get(old, codes)))
     tx.connection.execute(partners.update().where(partners.c.name.in_(moved)).values(became=new))
     tx.connection.execute(partners.update().where(partners.c.name == new).values(became="", codes=" ".join(codes)))
     counts = {"documents": held.documents, "receipts": held.receipts, "sent": held.sent}
