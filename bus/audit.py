@@ -32,6 +32,7 @@ from bus.evidence import Evidence
 from bus.receipt import FINAL
 from bus.store import Standing, Store, archive, naming
 from bus.store.issuing import receipt_of
+from bus.store.names import RENAMED, replayed
 from bus.store.pruning import kept
 from bus.store.snapshot import Snapshot
 from bus.store.tables import DERIVED, FIXED, GENESIS, Row, columns, deliveries, fingerprint, messages, receipts, sha256
@@ -112,7 +113,7 @@ class _Audit:
 
     def report(self) -> Report:
         journalled = (self._bases, self._guards, self._chains, self._checkpoints)
-        for check in (*journalled, self._numbers, self._deliveries, self._octets, self._conservation):
+        for check in (*journalled, self._numbers, self._names, self._deliveries, self._octets, self._conservation):
             self._readable(f"audit{check.__name__.replace('_', ' ')}", check)
         more = self.counts["findings"] - len(self.findings)
         findings = [*self.findings, f"and {more} more"] if more else self.findings
@@ -243,6 +244,14 @@ class _Audit:
             vouched = self.vouched[table]
             self.counts[table] = number
             self._check(number == vouched, f"{table}: {number} rows, the journal vouches for {vouched}")
+
+    def _names(self) -> None:
+        """Whose mail is whose: a partner's former names are those that the journal tells of."""
+        if self.whole:
+            told = sorted(self.store.told(RENAMED), key=lambda row: (row.at, row.chain, row.seq))
+            became = replayed(json.loads(row.detail) for row in told)
+            for name in sorted(became.items() ^ self.store.became().items()):
+                self._find(f"partner {name[0]}: what it is called now is not what the journal says")
 
     def _checkpoints(self) -> None:
         """What was stated about the journal, and time-stamped; an archive has nothing of that."""

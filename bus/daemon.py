@@ -22,7 +22,7 @@ import structlog
 import uvicorn
 import uvloop
 
-from bus import beginning, config, datadir, generation, health, log, metrics, notify, operators, points, wakeup
+from bus import beginning, config, continuity, datadir, generation, health, log, metrics, notify, operators, points, wakeup
 from bus.amqp import Broker
 from bus.checkpointing import Checkpointing
 from bus.config import Loaded
@@ -151,9 +151,10 @@ class Daemon:
         self._root = root
         self._listening = listening
         self._environment = environment
+        self._url = store_url(root, environment)
         begun = utc_now()
         beginning.reading()
-        self._loaded, digest = generation.load(root, environment, utc_now)
+        self._loaded, digest = continuity.take_up(root, environment, self._url, utc_now)
         self._chain = chain
         self._teller = generation.Teller(root, chain)
         self._node = Node.read(environment)
@@ -189,7 +190,7 @@ class Daemon:
         self._reloading: asyncio.Task[None] | None = None
         self._reload_wanted = False
         self._context: ssl.SSLContext | None = None
-        self._teller.taken(begun, digest)
+        self._teller.taken(begun, digest, self._loaded.warnings)
 
     async def run(self, listener: socket.socket, operators_listener: socket.socket | None = None) -> None:
         """Serve until told to stop; then drain. Operators are served until the end of that."""
@@ -201,6 +202,7 @@ class Daemon:
         if beginning.hung_up():
             self._reload()
         self._warn()
+        await self._store.take(self._loaded.site.codes())
         await self._engine.start()
         self._health.wakeup = self._listen_to_others()
         watching = [asyncio.create_task(loop) for loop in (self._responders.run(), self._watch.run(), self._health.run())]
@@ -312,7 +314,8 @@ class Daemon:
     async def _reload_now(self, begun: datetime) -> None:
         try:
             # Schemas take a second to compile: not on the loop.
-            loaded, digest = await asyncio.to_thread(generation.load, self._root, self._environment, utc_now)
+            loaded, digest = await asyncio.to_thread(continuity.take_up, self._root, self._environment, self._url, utc_now)
+            await self._store.take(loaded.site.codes())
         except ConfigurationError as error:
             _log.error(log.RELOAD_FAILED, faults=[str(fault) for fault in error.faults])
             self._teller.refused(begun, error.faults)
@@ -359,7 +362,7 @@ def run(
     ConfigurationError, AlreadyRunning, CannotListen, NoAddress.
     """
     # The whole site is checked here, before anything is bound, locked or forked.
-    config.load(root, environment=environment, clock=utc_now)
+    continuity.take_up(root, environment, store_url(root, environment), utc_now)
     each = chains(root, environment, workers)
     if new_store:
         datadir.begin_anew(root)

@@ -32,7 +32,7 @@ _PAUSE = 0.2
 @dataclass(frozen=True, slots=True)
 class Generation:
     """What one worker says of the last time it read the site's files. ``faults``: why it did not take them up; "" digest: none yet;
-    ``warnings``: what it took no notice of.
+    ``warnings``: what it took up all the same.
 
     ``number`` counts the generations it has run; ``begun`` is when it began to read (UTC).
     """
@@ -90,7 +90,8 @@ class Teller:
     def taken(self, begun: datetime, digest: str, warnings: Sequence[Fault] = ()) -> None:
         """Another generation runs now."""
         self.number += 1
-        self._tell(Generation(self.chain, os.getpid(), self.number, begun.isoformat(), digest, (), tuple(map(str, warnings))))
+        told = tuple(map(str, warnings))
+        self._tell(Generation(self.chain, os.getpid(), self.number, begun.isoformat(), digest, warnings=told))
 
     def refused(self, begun: datetime, faults: Sequence[Fault]) -> None:
         """The files are broken; the generation before goes on."""
@@ -113,7 +114,7 @@ def running(root: Path) -> list[Generation]:
     said = []
     for path in sorted((root / "data" / "generation").glob("*.json")):
         told = json.loads(path.read_bytes())
-        said.append(Generation(**{**told, "faults": tuple(told["faults"]), "warnings": tuple(told.get("warnings", ()))}))
+        said.append(Generation(**{**told, **{name: tuple(told.get(name, ())) for name in ("faults", "warnings")}}))
     return [generation for generation in said if _lives(generation.pid)]
 
 

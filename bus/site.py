@@ -60,6 +60,10 @@ class Site:
         """Which methods count in the signatures of ``partner``."""
         return self.partners[partner].signatures if partner in self.partners else DEFAULT
 
+    def codes(self) -> Mapping[str, tuple[str, ...]]:
+        """By partner, its organisation codes."""
+        return {name: partner.codes for name, partner in self.partners.items()}
+
     def partner_of(self, organ: str) -> Partner | None:
         """The partner one of whose codes, or of whose codes' other forms in the code book, is ``organ``."""
         same = {organ, *self.organisations.aliases(organ)}

@@ -95,6 +95,7 @@ FLOORS: dict[str, int] = {
     "bus.workers": 6,
     "bus.engine": 6,
     "bus.generation": 6,
+    "bus.continuity": 6,
     "bus.housekeeping": 6,
     "bus.responders": 6,
     "bus.checkpointing": 6,

@@ -14,7 +14,7 @@ from pathlib import Path
 import typer
 
 from bus import ownership
-from bus.cli import messages, proofs, refusals, screen, site, upkeep
+from bus.cli import messages, partners, proofs, refusals, screen, site, upkeep
 from bus.errors import BusError, ConfigurationError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ messages.register(app)
 refusals.register(app)
 upkeep.register(app)
 proofs.register(app)
+partners.register(app)
 
 
 #: Failures of a device that name no file: full, over quota, read-only, broken.

@@ -89,9 +89,9 @@ def _owed(snapshot: Snapshot, name: str, sent_by: Sequence[str], partner: str) -
     return name if known else found
 
 
-def senders(store: Store, partner: str) -> Sequence[str]:  # noqa: ARG001
+def senders(store: Store, partner: str) -> Sequence[str]:
     """The names under which a partner sent what the store holds; none when none is asked for."""
-    return (partner,) if partner else ()
+    return store.names_of(partner) if partner else ()
 
 
 def refuse(unclear: Sequence[Unclear], *, json: bool) -> NoReturn:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bus import config, daemon, lock, log, scaffold
+from bus import config, continuity, daemon, lock, log, scaffold
 from bus.cli.opening import surveyed
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say, table
 from bus.config.components import Component
@@ -36,7 +36,7 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Report every fault of the site's files, one a line; exit 1 if any is more than a warning, or --strict."""
-    faults = config.check(site, environment=os.environ, clock=daemon.utc_now)
+    faults = continuity.check(site, os.environ, daemon.store_url(site, os.environ), daemon.utc_now)
     wrong = [fault for fault in faults if strict or not fault.warning]
     if json:
         emit([{"file": f.file, "line": f.line, "column": f.column, "text": f.text, "warning": f.warning} for f in faults])

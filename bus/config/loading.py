@@ -5,13 +5,14 @@ one part keeps no other part from being checked. Starts nothing, and opens no co
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bus import ownership
 from bus.config import identity, reading, wiring
 from bus.config.blocks import SiteBlock
 from bus.config.building import Builder
+from bus.config.marks import Mark
 from bus.endpoint import Adapter
 from bus.errors import ConfigurationError, Fault
 from bus.options import Surroundings
@@ -32,6 +33,8 @@ class Loaded:
     tls: str
     warnings: tuple[Fault, ...] = ()
     faults: tuple[Fault, ...] = ()
+    #: Where routes.yaml names each partner; "" for the block of all of them.
+    places: Mapping[str, Mark] = field(default_factory=dict)
 
 
 def load(root: Path, *, environment: Mapping[str, str], clock: Clock) -> Loaded:
@@ -109,4 +112,9 @@ def _parts(read: reading.Reading, block: SiteBlock) -> Loaded:
     read.faults.found += ownership.exposed(read.root)
     wiring.check(read.data, {name: adapter.features if adapter else None for name, adapter in endpoints.items()}, read.faults)
     ready = {name: adapter for name, adapter in endpoints.items() if adapter}
-    return Loaded(site, ready, {route.name: route for route in routes}, block.tls)
+    return Loaded(site, ready, {route.name: route for route in routes}, block.tls, places=_places(read))
+
+
+def _places(read: reading.Reading) -> Mapping[str, Mark]:
+    named = {name: read.document.mark(("partners", name), key=True) for name in read.mapping("partners")}
+    return {"": read.document.mark(("partners",), key=True), **named}

@@ -169,11 +169,11 @@ class _Collection:
         own = [site.keyring.signer(site.key).certificate_der, *(old.public_bytes(Encoding.DER) for old in site.keyring.retired)]
         held = {of: [(".cer", one) for one in each] for of, each in ((SITE, own), (CHAIN, self.sources.chain), (TSA, self.sources.tsa))}
         said: dict[str, list[tuple[str, bytes]]] = {}
-        for partner in self._partners():
+        for named, partner in self._partners().items():
             trust = site.keyring.trusts[partner]
-            held[partner] = [(".cer", one.public_bytes(Encoding.DER)) for one in (*trust.authorities, *trust.pinned)]
+            held[named] = [(".cer", one.public_bytes(Encoding.DER)) for one in (*trust.authorities, *trust.pinned)]
             data = site.keyring.revocation_data(partner)
-            said[partner] = [(".crl", one) for one in data.crls] + [(".ocsp", one) for one in data.ocsps]
+            said[named] = [(".crl", one) for one in data.crls] + [(".ocsp", one) for one in data.ocsps]
         return self._held("certificates", held), self._held("revocation", said)
 
     def _held(self, directory: str, listed: Mapping[str, Iterable[tuple[str, bytes]]]) -> tuple[Held, ...]:
@@ -185,13 +185,14 @@ class _Collection:
                 held.append(Held(name, of))
         return tuple(held)
 
-    def _partners(self) -> list[str]:
-        """Those whose certificates the evidence is about: who sent it, and to whom it went."""
+    def _partners(self) -> Mapping[str, str]:
+        """Those whose certificates the evidence is about, sender and receivers: as its rows name them, and as they are called now."""
         site = self.sources.site
         owners = [row.owner for row in self.about.deliveries]
         receivers = [site.partner_of(code) for row in self.about.deliveries if not row.receipt_id for code in lexical.words(row.receivers)]
         named = [self.about.message.sender, *owners, *(partner.name for partner in receivers if partner)]
-        return [name for name in dict.fromkeys(named) if name in site.keyring.trusts]
+        today = {name: self.sources.store.names_of(name)[0] for name in named}
+        return {name: now for name, now in today.items() if now in site.keyring.trusts}
 
 
 def _ending(media_type: str) -> str:

@@ -10,7 +10,7 @@ from bus.message import DOCUMENT_ID, ENDPOINT, FROM, KIND, KIND_OTHER, RECEIVERS
 from bus.receipt import Status
 from bus.store import blobs, debts, issuing, naming, statements, working
 from bus.store.model import Accepted, Owed, Subject
-from bus.store.tables import canonical, fingerprint, messages
+from bus.store.tables import Row, canonical, fingerprint, messages
 from bus.store.transaction import Transaction, Turn
 
 
@@ -31,7 +31,7 @@ def accept(
     """
     row = _row(tx, message, owed[0].route, receipts_to, request)
     key = (row["sender"], row["sender_key"])
-    known = tx.ask_of(key, statements.KNOWN_MESSAGE, sender=row["sender"], sender_key=row["sender_key"]).one_or_none()
+    known = _known(tx, *key)
     if known is not None:
         if known.digest != row["digest"]:
             raise Rejected("content-differs", message=row["public_id"])
@@ -48,6 +48,14 @@ def accept(
     said = issuing.statement(Status.ACCEPTED, "receipt-accepted", None, recipient=tx.context.organisation)
     answer = issuing.issue(tx, subject, said, {**note, "message": fingerprint(messages, row), "owed": [debts.entry(each) for each in rows]})
     return Accepted(answer.receipt, answer.xml, works=working.begun(tx, subject, owed, rows))
+
+
+def _known(tx: Transaction, sender: str, key: str) -> Row | None:
+    """The message that this partner, under whichever of its names, has sent under ``key``."""
+    for name in tx.context.names.of(sender):
+        if (found := tx.ask_of((name, key), statements.KNOWN_MESSAGE, sender=name, sender_key=key).one_or_none()) is not None:
+            return found
+    return None
 
 
 def sender_key(message: Message) -> str:

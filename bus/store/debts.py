@@ -78,7 +78,8 @@ def _order_name(target: str, order_key: str) -> tuple[str, str]:
 
 
 def _taken(tx: Transaction, owner: str, name: str) -> bool:
-    return tx.ask_of((owner, name), statements.IN_MAILBOX, owner=owner, public_id=name).first() is not None
+    mailboxes = tx.context.names.of(owner)
+    return any(tx.ask_of((each, name), statements.IN_MAILBOX, owner=each, public_id=name).first() is not None for each in mailboxes)
 
 
 def insert(tx: Transaction, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Readers: what operators, partners and metrics ask of the store. They use their own connections and never hold up the writer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from bus.delivery import State
 from bus.endpoint import Pending
 from bus.message import DOCUMENT_ID, FROM, KIND_RECEIPT, SUBJECT
 from bus.store import checkpoints, dialect, refusals, searching, statements
+from bus.store.called import Names, among
 from bus.store.model import Checkpoint, Proof
 from bus.store.refusals import Refusal, WantedRefusals
 from bus.store.searching import Hits, Query, Wanted
@@ -70,6 +71,7 @@ class Readers:
     """
 
     engine: sa.Engine
+    names: Names = field(default_factory=Names)
 
     def _rows(self, query: Query | sa.CompoundSelect[*tuple[Any, ...]]) -> Sequence[Row]:
         with dialect.availability():
@@ -78,8 +80,9 @@ class Readers:
     def pending(self, owner: str, limit: int, kinds: Sequence[str]) -> list[Pending]:
         """What waits in a mailbox, oldest first, receipts last."""
         found: list[Pending] = []
+        owned = among(deliveries.c.owner, self.names.of(owner))
         for predicate in _mailboxes(kinds):
-            query = sa.select(deliveries).where(deliveries.c.owner == owner, sa.text(predicate)).order_by(deliveries.c.seq)
+            query = sa.select(deliveries).where(owned, sa.text(predicate)).order_by(deliveries.c.seq)
             if kinds:
                 query = query.where(deliveries.c.kind.in_(list(kinds)))
             found += map(_pending, self._rows(query.limit(limit - len(found))))
@@ -95,12 +98,14 @@ class Readers:
 
     def sent(self, sender: str, sender_key: str) -> bool:
         """Whether a partner sent a message under this key, pruned since or not."""
-        return bool(self._rows(statements.KNOWN_MESSAGE.params(sender=sender, sender_key=sender_key)))
+        names = self.names.of(sender)
+        return any(self._rows(statements.KNOWN_MESSAGE.params(sender=name, sender_key=sender_key)) for name in names)
 
     def receipts_for(self, partner: str, public_id: str) -> list[bytes]:
         """Signed receipts of a message this partner sent, and of one in its mailbox, oldest first."""
-        by_sender = sa.and_(messages.c.sender == partner, messages.c.public_id == public_id)
-        by_owner = sa.and_(deliveries.c.owner == partner, deliveries.c.public_id == public_id, sa.text(OWNED))
+        names = self.names.of(partner)
+        by_sender = sa.and_(among(messages.c.sender, names), messages.c.public_id == public_id)
+        by_owner = sa.and_(among(deliveries.c.owner, names), deliveries.c.public_id == public_id, sa.text(OWNED))
         of_delivery = sa.and_(receipts.c.message_id == deliveries.c.message_id, receipts.c.delivery_id == deliveries.c.id)
         # Asked one by one: where two ways are joined by "or", PostgreSQL reads the whole table.
         sent = self._rows(sa.select(receipts).join(messages, receipts.c.message_id == messages.c.id).where(by_sender))
@@ -118,7 +123,7 @@ class Readers:
 
     def search(self, wanted: Wanted) -> Hits:
         """Messages, newest first."""
-        return searching.search(self._rows, wanted)
+        return searching.search(self._rows, wanted, self.names.of(wanted.partner) if wanted.partner else ())
 
     def show(self, key: str) -> list[Story]:
         """The whole story of each message with this id: the bus's, the sender's, or its DocumentId. Oldest first."""

@@ -11,13 +11,14 @@ Numbers and subjects are compared as ``bus.folding`` folds them, on both databas
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
 from bus.folding import fold
+from bus.store.called import among
 from bus.store.standing import RANKED, Standing, standing
 from bus.store.tables import STANDING, Row, columns, deliveries, messages, moment, stamp
 
@@ -72,10 +73,15 @@ class Wanted:
     since: datetime | None = None
     before: datetime | None = None
     limit: int = 50
+    senders: tuple[str, ...] = ()
 
 
-def search(ask: Ask, wanted: Wanted) -> Hits:
-    """The newest ``limit`` messages that are ``wanted``; ``ask`` puts one question to the store."""
+def search(ask: Ask, wanted: Wanted, senders: Sequence[str] = ()) -> Hits:
+    """The newest ``limit`` messages that are ``wanted``; ``ask`` puts one question to the store.
+
+    ``senders``: the names that the partner who is asked for has had.
+    """
+    wanted = replace(wanted, senders=tuple(senders))
     if wanted.key and not (legible(wanted.key) and fold(wanted.key)):
         return Hits()
     if wanted.key:
@@ -185,7 +191,7 @@ def _wanted(wanted: Wanted) -> Query:
     if wanted.route:
         query = query.where(messages.c.route == wanted.route)
     if wanted.partner:
-        query = query.where(_plain(messages.c.sender) == wanted.partner)
+        query = query.where(among(_plain(messages.c.sender), wanted.senders or (wanted.partner,)))
     if wanted.state:
         of_message = sa.and_(deliveries.c.message_id == messages.c.id, deliveries.c.receipt_id == "")
         query = query.where(sa.exists().where(of_message, deliveries.c.state == wanted.state))

@@ -22,6 +22,7 @@ from bus.store.tables import (
     heads,
     journal,
     messages,
+    partners,
     pruning,
     receipts,
     timestamps,
@@ -187,6 +188,10 @@ class Snapshot:
         """Number and hash of the rows of a chain from one to another, in order."""
         within = sa.and_(journal.c.chain == chain, journal.c.seq.between(first, last))
         return self.stream(sa.select(journal.c.seq, journal.c.hash).where(within).order_by(journal.c.seq))
+
+    def became(self) -> dict[str, str]:
+        """By former name of a partner, its present one."""
+        return {row.name: row.became for row in self.stream(sa.select(partners).where(partners.c.became != ""))}
 
     def told(self, event: str) -> Iterator[Row]:
         """The journal rows of one kind."""

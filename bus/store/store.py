@@ -20,12 +20,13 @@ from bus.errors import Deferred, Rejected
 from bus.message import SENDER, Message
 from bus.octets import Body, digest, whole
 from bus.receipt import Receipt, Status
-from bus.store import accepting, archive, backup, checkpoints, deadlines, dialect, mailbox, migrate, naming, operating, working
+from bus.store import accepting, archive, backup, checkpoints, deadlines, dialect, mailbox, migrate, names, naming, operating, working
 from bus.store.archive import Order
 from bus.store.blobs import IN_ROW, Files, Shelf
 from bus.store.deadlines import Missed, Term
 from bus.store.inline import InlineWriter
 from bus.store.model import Accepted, Checkpoint, Growth, Owed, Proof, Work
+from bus.store.names import Held, Ledger
 from bus.store.paced import Paced
 from bus.store.parts import Parts
 from bus.store.pruning import Pruned, Pruning
@@ -59,8 +60,10 @@ class Store:
         self._clock = context.clock
         self._files = files
         self._writer = (InlineWriter if dialect.embedded(writing) else Writer)(writing, context)
-        self._read = Readers(reading)
         self._on_trouble = on_trouble
+        self._names = context.names
+        self._read = Readers(reading, self._names)
+        self._learn_names()
         self._gauges = Paced(lambda: self._read.gauges(self._clock()))
 
     @classmethod
@@ -89,6 +92,19 @@ class Store:
         naming.fill_at_opening(reading, writing)
         context = Context(chain=chain, organisation=organisation, seal=seal, clock=clock, ids=ids)
         return cls(writing, reading, context, shelf, on_trouble)
+
+    def _learn_names(self) -> None:
+        with dialect.availability(), self._engines[1].connect() as connection:
+            self._names.became = Ledger.read(connection).names.became
+
+    def names_of(self, partner: str) -> tuple[str, ...]:
+        """Every name under which this partner's rows stand, the present one first."""
+        return self._names.of(partner)
+
+    async def take(self, codes: Mapping[str, Sequence[str]]) -> None:
+        """A generation is taken up, with these partners and their codes. Raises Deferred 4.3.1."""
+        await self._write(partial(names.take, codes=codes))
+        await asyncio.to_thread(self._learn_names)
 
     def close(self) -> None:
         """Finish what is queued and let go of the database."""
@@ -200,8 +216,14 @@ class Store:
             except Rejected as error:
                 await self.bury(working.work(row, b""), Status.DEAD, error.code, error.reasons)
                 continue
-            works.append(working.work(row, body))
+            works.append(self._of_today(working.work(row, body)))
         return works
+
+    def _of_today(self, work: Work) -> Work:
+        """The work as its sender is called now: its steps look for it among the partners of this generation."""
+        sender = work.message.header(SENDER)
+        now = self._names.current(sender)
+        return work if now == sender else replace(work, message=work.message.with_headers(**{SENDER: now}))
 
     async def _body(self, in_row: bytes | None, digest: str, size: int) -> Body:
         if in_row is not None and len(in_row) == size:
@@ -298,6 +320,12 @@ class Store:
     async def cancel(self, ids: Sequence[str], by: str, reason: str) -> list[str]:
         """Give up deliveries (by message id or their own) that nobody is working on; with receipts CANCELLED. Gives their ids."""
         return await self._write(partial(operating.cancel, ids=ids, by=by, reason=reason))
+
+    async def rename(self, old: str, new: str, codes: Sequence[str], by: str, reason: str) -> Held:
+        """What hangs on the name ``old`` is the partner ``new``'s from now on, whose codes are ``codes``. Raises Rejected 5.3.4."""
+        held = await self._write(partial(names.rename, old=old, new=new, codes=codes, by=by, reason=reason))
+        self._learn_names()
+        return held
 
     async def prune(self, order: Order) -> Pruned:
         """Remove what ended long ago, some messages at a time. Raises Deferred 4.3.1, also half-way: see ``pruning``."""

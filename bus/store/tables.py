@@ -27,7 +27,7 @@ metadata = sa.MetaData()
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
 #: Alembic revision these tables belong to.
-REVISION = "0006"
+REVISION = "0007"
 #: The ``previous`` of a chain's first row.
 GENESIS = "0" * 64
 #: An end that never comes: receipts wait in a mailbox for as long as it takes.
@@ -45,6 +45,7 @@ WAITING_DOCUMENTS = "state = 'WAITING' AND receipt_id = ''"
 WAITING_RECEIPTS = "state = 'WAITING' AND receipt_id <> ''"
 WAITING = "state = 'WAITING'"
 CLAIMED = "state = 'CLAIMED'"
+READY_OR_CLAIMED = "state IN ('READY', 'CLAIMED') AND state <> 'DONE'"
 STANDING = "state <> 'DONE'"
 OWNED = "owner <> ''"
 REFUSED = "event = 'refused'"
@@ -259,6 +260,18 @@ tombstones = sa.Table(
     _text("message_id"),
     _text("digest"),
     _text("accepted"),
+)
+
+#: Every name that a partner has had. ``codes``: the organisation codes it stood for when last in use, separated by spaces;
+#: ``became``: what its partner is called now (``names``), or "" for the present name. ``first``, ``last``: when it was in use.
+partners = sa.Table(
+    "partners",
+    metadata,
+    _text("name", primary_key=True),
+    _text("codes"),
+    _text("first"),
+    _text("last"),
+    _text("became"),
 )
 
 #: The messages (or the references of refusals) whose rows the running transaction prunes: the guards let these go, and no others.

@@ -39,7 +39,10 @@ async def test_fault_56_a_store_of_the_first_revision_is_taken_up_with_all_it_ho
     old = open_store()
     await accept(old, clock, 1)
     old.close()
-    first = [f"DROP TABLE {table}" for table in ("timestamps", "checkpoint_spans", "checkpoints", "blob_parts", "tombstones", "pruning")]
+    first = [
+        f"DROP TABLE {table}"
+        for table in ("partners", "timestamps", "checkpoint_spans", "checkpoints", "blob_parts", "tombstones", "pruning")
+    ]
     guards = [f"DROP TRIGGER {name}" for name in dialect.guards()] if url.startswith("sqlite") else []
     later = [
         f"ALTER TABLE {table} DROP COLUMN {column}"
