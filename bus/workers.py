@@ -1,10 +1,12 @@
 """Workers: one process a journal chain, forked from here, and replaced when it dies.
 
 The supervisor does nothing else. SIGTERM and SIGINT are passed on, and it ends when the last worker has; SIGHUP is passed on. It promises
-that no worker outlives an orderly end, whenever the signal comes, and that one which cannot start is not started as fast as it ends.
+that no worker outlives it, however it ends and whenever the signal comes, and that one which cannot start is not started as fast as it
+ends.
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import time
@@ -18,6 +20,7 @@ from bus.errors import ConfigurationError
 
 #: Pause before a worker that died is replaced, in seconds.
 _PAUSE: Final = 1.0
+_PR_SET_PDEATHSIG: Final = 1
 _PASSED_ON: Final = beginning.SIGNALS
 
 _log = structlog.get_logger()
@@ -58,12 +61,22 @@ def supervise(work: Callable[[str], None], chains: Sequence[str]) -> None:
             start(chain)
 
 
+def _end_with(supervisor: int) -> None:
+    """Let this worker be told to end when its supervisor dies (prctl(2), PR_SET_PDEATHSIG): it would hold the site's port and its lock."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != supervisor:
+        # It died before we asked.
+        os._exit(0)
+
+
 def _fork(work: Callable[[str], None], chain: str) -> int:
     """Called with these signals blocked: before it has handlers of its own a child would take its parent's for it, and go on."""
+    supervisor = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     beginning.guard()
+    _end_with(supervisor)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
     code = 1
     try:
