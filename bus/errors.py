@@ -146,8 +146,8 @@ class Fault:
     def said(self, language: str) -> str:
         """The one-line form in ``language``; in English where there is no other."""
         words = self.vi if language == "vi" and self.vi else self.text
-        suffix = " (warning)" if self.warning else ""
-        return f"{self.file}:{self.line}:{self.column}: {words}{suffix}"
+        kind = "warning: " if self.warning else ""
+        return f"{self.file}:{self.line}:{self.column}: {kind}{words}"
 
 
 class ConfigurationError(Exception):

@@ -36,8 +36,9 @@ Key = tuple[str, str, tuple[str, ...]]
 class Board:
     """One worker's values. Layout: octets in use, then for each series the length of its key, the key, padding, and its value."""
 
-    def __init__(self, size: int = BOARD) -> None:
-        self._memory = mmap.mmap(-1, size)
+    def __init__(self, size: int = BOARD, *, shared: bool = False) -> None:
+        """``shared``: with the processes that are forked from this one; else each of them has a copy of its own from then on."""
+        self._memory = mmap.mmap(-1, size, flags=mmap.MAP_ANONYMOUS | (mmap.MAP_SHARED if shared else mmap.MAP_PRIVATE))
         self._numbers = memoryview(self._memory).cast("d")
         self._places: dict[Key, int] = {}
         self._full = False
@@ -130,7 +131,7 @@ class Tally:
 
     def share(self, names: Sequence[str]) -> None:
         """Before the fork: one board for each worker."""
-        self.boards = {name: Board() for name in names}
+        self.boards = {name: Board(shared=True) for name in names}
         self.name = names[0]
 
     def join(self, name: str) -> None:

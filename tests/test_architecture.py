@@ -197,6 +197,7 @@ HOMES: dict[str, set[str]] = {
     "sqlalchemy": {"bus.store"},
     "structlog": {
         "bus.log",
+        "bus.listeners",
         "bus.engine",
         "bus.lanes",
         "bus.housekeeping",

@@ -27,14 +27,11 @@ from bus.store.deadlines import Missed, Term
 from bus.store.inline import InlineWriter
 from bus.store.model import Accepted, Checkpoint, Growth, Owed, Proof, Work
 from bus.store.names import Held, Ledger
-from bus.store.paced import Paced
 from bus.store.parts import Parts
 from bus.store.pruning import Pruned, Pruning
-from bus.store.readers import Gauge, Readers, Story
-from bus.store.refusals import Refusal, WantedRefusals
-from bus.store.searching import Hits, Wanted
+from bus.store.questions import Questions
+from bus.store.readers import Readers
 from bus.store.snapshot import Snapshot
-from bus.store.standing import Standing
 from bus.store.tables import sha256, stamp
 from bus.store.transaction import Context, Transaction
 from bus.store.writer import Writer
@@ -44,7 +41,7 @@ T = TypeVar("T")
 _TROUBLE = "store-unavailable"
 
 
-class Store:
+class Store(Questions):
     """Messages, deliveries, receipts and the journal. Several processes may share one database; each opens its own Store."""
 
     def __init__(
@@ -57,14 +54,12 @@ class Store:
     ) -> None:
         """Use ``Store.open``."""
         self._engines = (writing, reading)
-        self._clock = context.clock
         self._files = files
         self._writer = (InlineWriter if dialect.embedded(writing) else Writer)(writing, context)
         self._on_trouble = on_trouble
         self._names = context.names
-        self._read = Readers(reading, self._names)
+        super().__init__(Readers(reading, self._names), context.clock)
         self._learn_names()
-        self._gauges = Paced(lambda: self._read.gauges(self._clock()))
 
     @classmethod
     def open(
@@ -401,64 +396,6 @@ class Store:
     def proof(self, chain: str, seq: int) -> Proof | None:
         """The proof that a journal row stands in a checkpoint; None where none speaks of it yet."""
         return self._read.proof(chain, seq)
-
-    # --- readers: synchronous and short -------------------------------------------------------------------------------
-
-    def search(
-        self,
-        route: str = "",
-        partner: str = "",
-        state: str = "",
-        key: str = "",
-        since: datetime | None = None,
-        limit: int = 50,
-        before: datetime | None = None,
-    ) -> Hits:
-        """Messages, newest first. ``key``: any id, the DocumentId, a number or its beginning, or a part of the subject.
-
-        ``state``: of any of a message's deliveries.
-        """
-        return self._read.search(Wanted(route, partner, state, key, since, before, limit))
-
-    def show(self, key: str) -> list[Story]:
-        """The whole story of each message with this id: the bus's, the sender's, or its DocumentId. Oldest first."""
-        return self._read.show(key)
-
-    def refused(self, wanted: WantedRefusals) -> list[Refusal]:
-        """Refusals, newest first."""
-        return self._read.refused(wanted)
-
-    def refusal(self, reference: str) -> list[Refusal]:
-        """The refusals whose reference is this, or begins so, oldest first."""
-        return self._read.refusal(reference)
-
-    def receipts_of(self, key: str) -> list[bytes]:
-        """Every signed receipt of the messages with this id, oldest first."""
-        return self._read.receipts_of(key)
-
-    def overview(self) -> dict[str, dict[Standing, int]]:
-        """By route, how many messages stand where; accepted is the sum."""
-        return self._read.overview()
-
-    def refusals(self) -> dict[str, int]:
-        """By endpoint, how many messages were refused at the door."""
-        return self._read.refusals()
-
-    def gauges(self) -> list[Gauge]:
-        """How many deliveries stand where and for how long, by target and state; where counting takes long, as of a while ago."""
-        return self._gauges()
-
-    def next_due(self, target: str) -> datetime | None:
-        """When the next delivery to ``target`` may be claimed, or None."""
-        return self._read.next_due(target)
-
-    def hurried(self, targets: Sequence[str]) -> list[str]:
-        """Those of ``targets`` for which an operator wants something sent now."""
-        return self._read.hurried(targets)
-
-    def targets_with_work(self) -> list[str]:
-        """Targets that have something to claim now."""
-        return self._read.targets_with_work(self._clock())
 
 
 def _large(message: Message) -> bool:

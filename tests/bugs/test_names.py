@@ -321,7 +321,7 @@ async def test_a_store_of_before_is_refused_only_for_mail_that_waits(site: Path)
     engine = sa.create_engine(daemon.store_url(site, {}))
     with engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE partners")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0005'")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0006'")
     engine.dispose()
     assert checked(site) == []
     renamed(site)

@@ -35,7 +35,8 @@ async def test_what_lies_in_a_trust_directory_counts_or_is_named(make_site: Call
     both = lists(site)
     (trusted / "lists.crl").write_bytes(both[:-60])
     said = await asyncio.gather(*(asyncio.to_thread(govbus, word, "--site", site) for word in ("check", "reload", "keys")))
-    assert [(done.code, "lists.crl:1:1" in done.said) for done in said] == [(1, True)] * 3
+    # `keys` is the tool for a broken file: it answers all the same, and names it.
+    assert [(done.code, "lists.crl:1:1" in done.said) for done in said] == [(1, True), (1, True), (0, True)]
     await send(bus, 2)
 
     (trusted / "lists.crl").write_bytes(both)

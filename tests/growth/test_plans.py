@@ -115,7 +115,8 @@ def ask(store: Store) -> None:
         store.search(backlog.ROUTE, backlog.SENDER_NAME, "DEAD", key, since, before=backlog.now())
     store.search(backlog.ROUTE, backlog.SENDER_NAME, "DONE", since=since)
     store.show(found.id)
-    store.numbered(found.document_id.rpartition(",")[2])
+    with store.snapshot() as snapshot:
+        snapshot.numbered(found.document_id.rpartition(",")[2])
     store.receipts_of(found.id)
     store.held(10)
     store.targets_with_work()
