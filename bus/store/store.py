@@ -131,7 +131,7 @@ class Store(Questions):
 
     async def prove(self) -> None:
         """Write, for good, as a message would be written, and nothing that anybody sees. Raises Deferred 4.3.1."""
-        await self._write(operating.prove)
+        await self._write(partial(operating.prove))
 
     # --- the door ---------------------------------------------------------------------------------------------------
 

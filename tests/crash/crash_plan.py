@@ -51,9 +51,9 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 #: Kinds that a life has only at a start; and those that it has not: what takes days (``expire``, ``alarm``), and what operators do to
 #: the store as a whole (``note``, ``rename``), which has tests of its own; what an upgrade leaves to be filled in (``fill_some``); and what
-#: a broken stylesheet leaves behind at give-up (``hold``).
+#: a broken stylesheet leaves behind at give-up (``hold``), and what writes only to show that it can (``prove``).
 AT_START = {"release": ("ministry",), "take": ("ministry",)}
-NOT_IN_A_LIFE = {"expire", "alarm", "note", "fill_some", "rename", "hold"}
+NOT_IN_A_LIFE = {"expire", "alarm", "note", "fill_some", "rename", "hold", "prove"}
 
 #: Points that no daemon comes to, but a command: tests/bugs/test_restore.py kills it at each.
 BY_HAND = {"restore.marked", "restore.aside", "restore.placed"}
