@@ -131,7 +131,7 @@ class Trust:
         if self.demands.revocation.check is Check.NONE:
             return EVER
         for one in path[1:] or path:
-            self._check_lists(one, at)
+            self.check_lists(one, at)
         links = [Link(self.partner, one, issuer, self.demands.revocation) for issuer, one in itertools.pairwise(path)]
         return min((statuses.judge(link, at) for link in links), default=EVER)
 
@@ -181,7 +181,7 @@ class Trust:
             raise _unknown(certificate) from None
         return [x509.load_der_x509_certificate(one.dump()) for one in path.iter_certs(include_root=True)]
 
-    def _check_lists(self, certificate: x509.Certificate, at: datetime) -> None:
+    def check_lists(self, certificate: x509.Certificate, at: datetime) -> None:
         """The issuer's lists, where the directory has any: a listed serial refuses, and so does a list that has run out.
 
         A list is matched by issuer and not by signature: whoever can write into the directory may refuse, never admit.

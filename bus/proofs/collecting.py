@@ -22,7 +22,7 @@ from bus.errors import LANGUAGES, text
 from bus.message import CONTENT_TYPE
 from bus.octets import Body
 from bus.proofs import used
-from bus.proofs.manifest import CHAIN, MESSAGE, NAME, README, SITE, TSA, Held, Inclusion, Manifest, RowFile, Stated, Used
+from bus.proofs.manifest import CHAIN, MESSAGE, NAME, README, SITE, TSA, Held, Inclusion, Manifest, Party, RowFile, Stated, Used
 from bus.site import Site
 from bus.store import Store
 from bus.store.snapshot import About, Snapshot
@@ -40,6 +40,7 @@ class Sources:
     ``routes``  the site's routes by name, as they are declared now
     ``chain``   certificates (DER) of the authorities over the site's own
     ``tsa``     certificates (DER) that the site's time-stamps are checked by
+    ``calls``   the partner that each endpoint calls
     """
 
     site: Site
@@ -47,6 +48,7 @@ class Sources:
     routes: Mapping[str, bytes]
     chain: tuple[bytes, ...] = ()
     tsa: tuple[bytes, ...] = ()
+    calls: Mapping[str, str] = field(default_factory=dict)
 
 
 def collect(snapshot: Snapshot, about: About, sources: Sources, now: datetime) -> dict[str, Body]:
@@ -82,6 +84,7 @@ class _Collection:
             certificates=certificates,
             revocation=revocation,
             used=told,
+            parties=tuple(self._party(name) for name in self._parties()),
             lost=tuple(self.lost),
         )
         said = "\n".join(text("evidence-readme", each, message=message, organisation=organisation, at=stamp(now)) for each in LANGUAGES)
@@ -168,7 +171,7 @@ class _Collection:
         own = [site.keyring.signer(site.key).certificate_der, *(old.public_bytes(Encoding.DER) for old in site.keyring.retired)]
         held = {of: [(".cer", one) for one in each] for of, each in ((SITE, own), (CHAIN, self.sources.chain), (TSA, self.sources.tsa))}
         said: dict[str, list[tuple[str, bytes]]] = {}
-        for partner in self._partners():
+        for partner in (name for name in self._parties() if name in site.keyring.trusts):
             trust = site.keyring.trusts[partner]
             held[partner] = [(".cer", one.public_bytes(Encoding.DER)) for one in (*trust.authorities, *trust.pinned)]
             data = site.keyring.revocation_data(partner)
@@ -184,13 +187,19 @@ class _Collection:
                 held.append(Held(name, of))
         return tuple(held)
 
-    def _partners(self) -> list[str]:
-        """Those whose certificates the evidence is about: who sent it, and to whom it went."""
+    def _party(self, name: str) -> Party:
+        site, targets = self.sources.site, [endpoint for endpoint, partner in self.sources.calls.items() if partner == name]
+        codes = [code for own in site.partners[name].codes for code in (own, *site.organisations.aliases(own))]
+        return Party(name, tuple(dict.fromkeys(codes)), tuple(targets))
+
+    def _parties(self) -> list[str]:
+        """Those whom the evidence is about: who sent it, and to whom it went."""
         site = self.sources.site
         owners = [row.owner for row in self.about.deliveries]
         receivers = [site.partner_of(code) for row in self.about.deliveries if not row.receipt_id for code in row.receivers.split()]
-        named = [self.about.message.sender, *owners, *(partner.name for partner in receivers if partner)]
-        return [name for name in dict.fromkeys(named) if name in site.keyring.trusts]
+        called = [self.sources.calls.get(row.target, "") for row in self.about.deliveries]
+        named = [self.about.message.sender, *owners, *called, *(partner.name for partner in receivers if partner)]
+        return [name for name in dict.fromkeys(named) if name in site.partners]
 
 
 def _ending(media_type: str) -> str:
