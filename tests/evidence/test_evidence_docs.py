@@ -50,7 +50,7 @@ def checked(repository: Path, place: Path, container: bytes) -> tuple[int, str, 
     [shell] = blocks(repository, "sh")
     done = subprocess.run(["bash", "-e", "-x", "-c", shell], cwd=place, capture_output=True, timeout=60, check=False)
     traced = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line.startswith("+")]
-    return done.returncode, done.stdout.decode("utf-8", "replace"), " | ".join(traced[-4:])
+    return done.returncode, done.stdout.decode("utf-8", "replace"), " | ".join(traced[-10:])
 
 
 def test_the_commands_of_the_document_verify_a_container(repository: Path, place: Path, container: bytes) -> None:
