@@ -64,8 +64,8 @@ def chains(root: Path, environment: Mapping[str, str], workers: int) -> Sequence
 
 
 def open_evidence(site: Site) -> Evidence:
-    """The site's notary: seals receipts with the site's key, and trusts receipts sealed by any of the site's own certificates."""
-    return Evidence(site.keyring.signer(site.key), site.keyring.own, utc_now)
+    """The site's notary: seals receipts with the site's key, and trusts receipts sealed by the keys that sign for it, or did."""
+    return Evidence(site.keyring.signer(site.key), site.signs, utc_now)
 
 
 def open_store(

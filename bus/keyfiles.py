@@ -3,7 +3,7 @@
 ``own/<key>.key``, ``.crt``   PKCS#8 PEM, and its certificates, leaf first
 ``own/<key>.p12``             PKCS#12 (RFC 7292): key and certificate under a password
 ``own/<key>.p11``, ``.crt``   the URI of a key in a PKCS#11 token (``pkcs11.py``), and its certificate
-``own/<name>.crt`` alone      a retired certificate of ours, kept so that old receipts still verify
+``own/<name>.crt`` alone      a retired certificate of ours; ``own/<key>-….crt`` is of that key, and its old receipts still verify
 ``trust/<partner>/…``         ``.crt``, ``.pem``: certificates; ``.crl``: revocation lists (PEM or DER)
 
 Whatever cannot be used becomes a ``Fault`` and is left out. No fault shows anything of a key or a password.
@@ -61,6 +61,14 @@ def own(certs: Path, passwords: Mapping[str, str], faults: list[Fault]) -> Own:
     keyless = (path for path in sorted(directory.glob("*.crt")) if not any(path.with_suffix(suffix).exists() for suffix in _FORMS))
     loose = [certificate for path in keyless for certificate in certificates(path, faults)]
     return Own(signers, tuple(tokens), tuple(certificate for certificate in loose if not is_authority(certificate)))
+
+
+def past(certs: Path, names: Iterable[str]) -> tuple[x509.Certificate, ...]:
+    """Certificates of keys that signed before, by the keys' names: ``own/bus`` has them in ``own/bus-….crt``, and in ``own/bus.crt``."""
+    stems = [name.removeprefix("own/") for name in names]
+    paths = [path for stem in stems for path in (certs / "own" / f"{stem}.crt", *sorted((certs / "own").glob(f"{stem}-*.crt")))]
+    keyless = [path for path in paths if path.exists() and not any(path.with_suffix(suffix).exists() for suffix in _FORMS)]
+    return tuple(one for path in keyless for one in certificates(path, []) if not is_authority(one))
 
 
 def trust(directory: Path, partner: str, demands: Demands, faults: list[Fault]) -> Trust:

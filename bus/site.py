@@ -52,6 +52,17 @@ class Site:
     clock: Clock
     environment: Mapping[str, str]
     timestamps: Authority | None = None
+    #: Certificates (DER) of the keys that signed for the site before.
+    past: tuple[bytes, ...] = ()
+
+    @property
+    def signing(self) -> tuple[bytes, ...]:
+        """Certificates (DER) of the key that signs for the site, and of those that did: no other key of ours signs receipts."""
+        return (self.keyring.signer(self.key).certificate_der, *self.past)
+
+    def signs(self, certificate: bytes) -> bool:
+        """Whether this certificate (DER) is that of a key that signs for the site, or did."""
+        return certificate in self.signing
 
     def signatures(self, partner: str) -> SignaturePolicy:
         """Which methods count in the signatures of ``partner``."""

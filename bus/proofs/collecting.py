@@ -168,8 +168,9 @@ class _Collection:
 
     def _certificates(self) -> tuple[tuple[Held, ...], tuple[Held, ...]]:
         site = self.sources.site
-        own = [site.keyring.signer(site.key).certificate_der, *(old.public_bytes(Encoding.DER) for old in site.keyring.retired)]
-        held = {of: [(".cer", one) for one in each] for of, each in ((SITE, own), (CHAIN, self.sources.chain), (TSA, self.sources.tsa))}
+        held = {
+            of: [(".cer", one) for one in each] for of, each in ((SITE, site.signing), (CHAIN, self.sources.chain), (TSA, self.sources.tsa))
+        }
         said: dict[str, list[tuple[str, bytes]]] = {}
         for partner in (name for name in self._parties() if name in site.keyring.trusts):
             trust = site.keyring.trusts[partner]
