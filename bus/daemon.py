@@ -70,8 +70,8 @@ def has_store(root: Path, environment: Mapping[str, str]) -> bool:
 
 
 def open_evidence(site: Site) -> Evidence:
-    """The site's notary: seals receipts with the site's key, and trusts receipts sealed by any of the site's own certificates."""
-    return Evidence(site.keyring.signers.get(site.key), site.keyring.own, utc_now)
+    """The site's notary: seals receipts with the site's key, and trusts receipts sealed by the keys that sign for it, or did."""
+    return Evidence(site.keyring.signers.get(site.key), site.signs, utc_now)
 
 
 def open_store(

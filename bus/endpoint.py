@@ -139,12 +139,15 @@ Page = Callable[[], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What an adapter declares, and its contract suite then demands; ``lane``: how what it sends is to be worked."""
+    """What an adapter declares, and its contract suite then demands; ``lane``: how what it sends is to be worked; ``calls``: the partner
+    that it sends to.
+    """
 
     accepts: bool = False
     sends: bool = False
     mailbox: bool = False
     lane: PushOptions = field(default_factory=PushOptions)
+    calls: str = ""
 
 
 class Adapter(Protocol):

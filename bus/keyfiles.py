@@ -3,7 +3,7 @@
 ``own/<key>.key``, ``.crt``   PKCS#8 PEM, and its certificates, leaf first
 ``own/<key>.p12``             PKCS#12 (RFC 7292): key and certificate under a password
 ``own/<key>.p11``, ``.crt``   the URI of a key in a PKCS#11 token (``pkcs11.py``), and its certificate
-``own/<name>.crt`` alone      a retired certificate of ours, kept so that old receipts still verify
+``own/<name>.crt`` alone      a retired certificate of ours; ``own/<key>-….crt`` is of that key, and its old receipts still verify
 ``trust/<partner>/…``         any number of files with certificates and revocation lists (``certfiles.py``), whatever their extension of
                               these: ``.crt .cer .cert .pem .der .crl .p7b .p7c .p7``, in any case, or ``<hash>.0`` and ``.r0``
 
@@ -15,7 +15,7 @@ rest is a warning. No fault shows anything of a key or a password; nothing here 
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +36,8 @@ from bus.signer import Signer, SoftKey
 from bus.trust import Demands, Trust, divided, is_authority, name_text
 
 #: Extensions of files with certificates and lists; and names as ``openssl rehash`` makes them.
-_EXTENSIONS = frozenset({".crt", ".cer", ".cert", ".pem", ".der", ".crl", ".p7b", ".p7c", ".p7"})
-_LIKELY = _EXTENSIONS | {".key", ".p12", ".pfx", ".p11"}
+EXTENSIONS = frozenset({".crt", ".cer", ".cert", ".pem", ".der", ".crl", ".p7b", ".p7c", ".p7"})
+_LIKELY = EXTENSIONS | {".key", ".p12", ".pfx", ".p11"}
 _HASHED = re.compile(r"[0-9a-f]{8}\.r?[0-9]+")
 #: Octets of one file. The largest lists of public authorities have some ten megabytes.
 MOST_OCTETS = 16 << 20
@@ -93,6 +93,17 @@ def _idle(directory: Path) -> list[Path]:
     return [path for path in sorted(directory.iterdir()) if path.suffix not in {*_FORMS, ".crt"} and path.suffix.lower() in _LIKELY]
 
 
+def past(certs: Path, names: Iterable[str], usable: Collection[str]) -> tuple[x509.Certificate, ...]:
+    """Certificates of keys that signed before, by the keys' names: ``own/bus`` has them in ``own/bus-….crt``, and in ``own/bus.crt``.
+
+    ``usable``: names of keys that we have, whose files speak of the present.
+    """
+    stems = [name.removeprefix("own/") for name in names]
+    paths = [path for stem in stems for path in (certs / "own" / f"{stem}.crt", *sorted((certs / "own").glob(f"{stem}-*.crt")))]
+    without = [path for path in paths if path.exists() and f"own/{path.stem}" not in usable]
+    return tuple(one for path in without for one in certificates(path, []) if not is_authority(one))
+
+
 def trust(directory: Path, partner: str, demands: Demands, faults: list[Fault]) -> Trust:
     """What a partner's directory holds. An authority whose own issuer lies there too is an intermediate, any other an anchor."""
     contents = list(_contents(directory, faults))
@@ -139,7 +150,7 @@ def _contents(directory: Path, faults: list[Fault]) -> Iterator[tuple[Path, Cont
             continue
         try:
             octets = _octets(path)
-            if path.suffix.lower() in _EXTENSIONS or _HASHED.fullmatch(path.name):
+            if path.suffix.lower() in EXTENSIONS or _HASHED.fullmatch(path.name):
                 yield path, certfiles.read(octets)
             else:
                 faults.append(_unread(path, octets))

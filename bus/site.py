@@ -55,6 +55,18 @@ class Site:
     timestamps: Authority | None = None
     #: What a part found in its files when it was made and that stops nothing; ``check`` and the start tell of it.
     warnings: list[Fault] = field(default_factory=list, repr=False, compare=False)
+    #: Certificates (DER) of the keys that signed for the site before.
+    past: tuple[bytes, ...] = ()
+
+    @property
+    def signing(self) -> tuple[bytes, ...]:
+        """Certificates (DER) of the key that signs for the site, and of those that did: no other key of ours signs receipts."""
+        present = self.keyring.signers.get(self.key)
+        return (*([present.certificate_der] if present else []), *self.past)
+
+    def signs(self, certificate: bytes) -> bool:
+        """Whether this certificate (DER) is that of a key that signs for the site, or did."""
+        return certificate in self.signing
 
     def signatures(self, partner: str) -> SignaturePolicy:
         """Which methods count in the signatures of ``partner``."""

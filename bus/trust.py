@@ -181,6 +181,11 @@ class Trust:
         """The issuer of a certificate without a path: itself, where it signs for itself."""
         return certificate if certificate in self.anchors and _issued(certificate, certificate) else None
 
+    def check_lists(self, certificate: x509.Certificate, at: datetime) -> None:
+        """Refuse a certificate that the lists of its issuer, where the directory has any, revoke, or whose lists have run out."""
+        issuer = next((one for one in self.authorities if _issued(one, certificate)), None)
+        lists.check(self.crls, certificate, issuer, at, others=self.authorities)
+
 
 def check_dates(certificate: x509.Certificate, at: datetime) -> None:
     """Refuse a certificate outside its validity, before it as well as after."""

@@ -43,7 +43,8 @@ class Adapter:
 
     def __init__(self, name: str, options: Options, site: Site) -> None:
         self.name = name
-        self.features = Features(sends=True, lane=options) if options.url else Features(accepts=True, mailbox=True)
+        calls = Features(sends=True, lane=options, calls=options.partner or "")
+        self.features = calls if options.url else Features(accepts=True, mailbox=True)
         self._options = options
         self._site = site
         self._door = Door(name, options, site) if options.path else None

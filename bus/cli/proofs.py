@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from hashlib import file_digest
@@ -17,10 +18,12 @@ from bus.cli.meaning import PartnerOption, Unclear
 from bus.cli.opening import opened, signing
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say
 from bus.config import Loaded
-from bus.errors import Deferred
+from bus.errors import LANGUAGES, Deferred
 from bus.octets import Chunk
-from bus.proofs import Report, Sources, Verdict, authorities
+from bus.proofs import Sources, Verdict, given
 from bus.proofs import manifest as told
+from bus.proofs.given import Given
+from bus.proofs.lines import Line
 from bus.store import Store, archive
 from bus.store.snapshot import Snapshot
 from bus.trust import der, is_authority
@@ -71,29 +74,42 @@ def verify(
     file: Annotated[Path, typer.Argument(help="A container that `govbus evidence` wrote.", exists=True, dir_okay=False)],
     trust: Annotated[
         Path | None,
-        typer.Option(help="Directory of certificates (*.crt, *.pem) and lists (*.crl) that you trust.", exists=True, file_okay=False),
+        typer.Option(help="Whom you trust, by role: DIR/site/, DIR/partners/<OrganId>/, DIR/tsa/.", exists=True, file_okay=False),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check an evidence container offline: what it establishes, line by line; exit 1 where it does not hold."""
-    trusts = authorities.given(trust) if trust else None
+    """Check an evidence container offline: what it establishes, line by line.
+
+    Exit 1 where it does not hold, and where nobody vouches for a signature in its role.
+    """
+    trusted = _given(trust) if trust else None
     with file.open("rb") as opened:
-        report = proofs.verify(opened, trusts)
+        report = proofs.verify(opened, trusted)
     if json:
-        emit({"ok": report.ok, "lines": [_told(report, index) for index in range(len(report.lines))]})
+        conclusion = {each: report.conclusion.say(each) for each in LANGUAGES}
+        lines = [_told(line) for line in report.lines]
+        emit({"ok": report.ok, "signers_established": report.ok and report.judged, "conclusion": conclusion, "lines": lines})
     else:
         for line in report.lines:
             mark, style = _MARKS[line.verdict]
             console.print(f"{mark} {line.say(language())}", style=style, markup=False)
-        numbers = {str(verdict): sum(line.verdict is verdict for line in report.lines) for verdict in Verdict}
-        good = say("cli-verify-good", established=numbers["established"], open=numbers["open"])
-        console.print(good if report.ok else say("cli-verify-bad", count=numbers["broken"]), style="bold", markup=False)
+        console.print(report.conclusion.say(language()), style="bold", markup=False)
     raise typer.Exit(0 if report.ok else 1)
 
 
-def _told(report: Report, index: int) -> dict[str, object]:
-    line = report.lines[index]
-    return {"verdict": line.verdict, "says": line.key, "part": line.part, "text": {each: line.say(each) for each in ("vi", "en")}}
+def _given(directory: Path) -> Given:
+    """The verifier's own trust. One that does not say who is who is wrong usage: nothing of it is believed."""
+    try:
+        return given.read(directory)
+    except given.Misplaced as error:
+        for fault in error.faults:
+            print(fault.said(language()), file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+def _told(line: Line) -> dict[str, object]:
+    words = {each: line.say(each) for each in LANGUAGES}
+    return {"verdict": line.verdict, "vouched": line.vouched, "says": line.key, "part": line.part, "text": words}
 
 
 @contextlib.contextmanager
@@ -123,7 +139,8 @@ def _sources(loaded: Loaded, store: Store) -> Sources:
     routes = {route.name: route.block for route in loaded.routes.values()}
     found = [one for path in sorted((loaded.site.root / "certs" / "own").glob("*.crt")) for one in keyfiles.certificates(path, [])]
     chain = tuple(dict.fromkeys(der(one) for one in found if is_authority(one)))
-    return Sources(loaded.site, store, routes, chain, tuple(der(one) for one in stamped.anchors) if stamped else ())
+    calls = {name: adapter.features.calls for name, adapter in loaded.endpoints.items() if adapter.features.calls}
+    return Sources(loaded.site, store, routes, chain, tuple(der(one) for one in stamped.anchors) if stamped else (), calls)
 
 
 def _write(path: Path, octets: Iterable[Chunk]) -> None:

@@ -16,7 +16,7 @@ from bus.schemas import Library
 from bus.signature.policy import named
 from bus.site import Partner, Site
 from bus.timestamps import Authority
-from bus.trust import Demands, Trust, name_text, subject
+from bus.trust import Demands, Trust, der, name_text, subject
 from bus.watch import EXPIRY_WARNING, said_of_end
 
 
@@ -64,19 +64,28 @@ def site(reading: Reading, block: SiteBlock, declared: Mapping[str, Partner]) ->
     """The site; with an empty keyring or code book where those cannot be read, which is then among the faults."""
     library = Library(reading.root / "schemas")
     reading.demand_outside(block, ("site",))
+    keyring = _keyring(reading, block, {name: partner for name, partner in declared.items() if partner.trust})
     return Site(
         root=reading.root,
         organisation=block.organisation,
         name=block.name,
         key=block.key,
         partners=declared,
-        keyring=_keyring(reading, block, {name: partner for name, partner in declared.items() if partner.trust}),
+        keyring=keyring,
         library=library,
         organisations=_code_book(reading, library, block.organisations),
         clock=reading.clock,
         environment=reading.environment,
         timestamps=_timestamps(reading, getattr(block, "timestamps", None)),
+        past=_past(reading, block, keyring),
     )
+
+
+def _past(reading: Reading, block: SiteBlock, keyring: Keyring) -> tuple[bytes, ...]:
+    """Certificates of the keys that signed for the site before: the present key's earlier ones, and those of ``past-keys``."""
+    held = [keyring.signers[name].certificate_der for name in block.past_keys if name in keyring.signers]
+    lying = keyfiles.past(reading.root / "certs", [block.key, *block.past_keys], keyring.signers)
+    return tuple(dict.fromkeys([*held, *map(der, lying)]))
 
 
 def _timestamps(reading: Reading, block: TimestampBlock | None) -> Authority | None:
@@ -120,12 +129,23 @@ def _code_book(reading: Reading, library: Library, name: str) -> CodeBook:
     return CodeBook(())
 
 
+def _check_signing(reading: Reading, block: SiteBlock, own: frozenset[str]) -> None:
+    """A key signs what it is for, and those that signed before must be there."""
+    if block.tls == block.key:
+        text = "the HTTPS door's key is the one that signs: give the door a key of its own"
+        reading.faults.add(("site", "tls"), text, warning=True)
+    for index, name in enumerate(block.past_keys):
+        if name not in own and not keyfiles.past(reading.root / "certs", [name], ()):
+            reading.faults.add(("site", "past-keys", index), f"there is no certificate certs/{name}.crt that could have signed")
+
+
 def check_keys(reading: Reading, keyring: Keyring, block: SiteBlock) -> None:
     """The site's own keys must be there and not have ended; those that end soon, and partners' certificates that ended, are warnings."""
     own = own_keys(reading)
     for option, name in (("key", block.key), ("tls", block.tls)):
         if name not in own and (option, name) != ("tls", "none"):
             reading.faults.add(("site", option), f"key {name!r} does not exist under certs/{suggestion(name, own)}")
+    _check_signing(reading, block, own)
     for name in block.keys.keys() - own:
         reading.faults.add(("site", "keys", name), f"key {name!r} does not exist under certs/{suggestion(name, own)}", key=True)
     if block.tls in own and not (reading.root / "certs" / f"{block.tls}.key").exists():
