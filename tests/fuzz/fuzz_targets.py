@@ -180,7 +180,7 @@ def _gate() -> Callable[[bytes], None]:
 
     def check(data: bytes) -> None:
         message = Message("", {}, data)
-        kind = "status" if frame(message.tree).is_status else "document"
+        kind = "status" if frame(message.outline).is_status else "document"
         steps[kind](Exchange(message, message, "fuzz", NOW))
 
     return check
