@@ -8,6 +8,7 @@ commits    group commit on a slow disk (``commits.py``)        routes  a thousan
 large      memory for large documents (``large.py``)           drain   a hundred thousand waiting messages (``drain.py``)
 signatures signing and verifying beside signxml and python-xmlsec, and a receipt (``signatures.py``)
 growth     a million waiting messages against a thousand (``growth.py``)
+siege      an honest unit beside attackers (``siege.py``); SIEGE_SECONDS=3600 is the soak
 """
 
 import argparse
@@ -22,7 +23,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench import accounting, commits, drain, flat, floor, growth, large, load, requests, routes, scale, signatures
+from bench import accounting, commits, drain, flat, floor, growth, large, load, requests, routes, scale, siege, signatures
 
 #: Octets of the document.
 SIZES = (5_000, 100_000)
@@ -90,6 +91,7 @@ SECTIONS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "large": large.measure,
     "drain": drain.measure,
     "growth": lambda: growth.measure(_say),
+    "siege": lambda: siege.measure(_say),
 }
 
 

@@ -68,7 +68,7 @@ class Bench:
         self._ministry = ministry
         self._store = dialect.engine(store, writer=False)
         declared = yaml.safe_load((places.ministry / "routes.yaml").read_text(encoding="utf-8"))
-        self._door = ministry.url + declared["endpoints"][DOOR]["soap"]["path"]
+        self.door = ministry.url + declared["endpoints"][DOOR]["soap"]["path"]
 
     @property
     def pid(self) -> int:
@@ -99,7 +99,7 @@ class Bench:
             async def sender() -> None:
                 for due, request in pace:
                     await asyncio.sleep(max(0.0, due - time.monotonic()))
-                    async with session.post(self._door, data=request, headers={"Content-Type": "text/xml; charset=utf-8"}) as response:
+                    async with session.post(self.door, data=request, headers={"Content-Type": "text/xml; charset=utf-8"}) as response:
                         answer = await response.read()
                         if response.status != 200:
                             raise NotMeasurable(f"HTTP {response.status}: {answer[:2000].decode(errors='replace')}")
@@ -121,6 +121,10 @@ class Bench:
     def _query(self, statement: str, **values: str) -> Sequence[sa.Row[Any]]:
         with self._store.connect() as connection:
             return connection.execute(sa.text(statement), values).all()
+
+    def count(self, statement: str) -> int:
+        """The one number that a query of the ministry's store gives."""
+        return int(self._query(statement)[0][0])
 
     def close(self) -> None:
         """Let go of the store."""

@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtensionOID
 
-from bus import ocsp
+from bus import certfiles, ocsp
+from bus.names import equal
 from bus.ocsp import MALFORMED, Unanswered
 
 #: Extensions of a list that are understood (RFC 5280 section 5.2: an unknown critical one makes it unusable).
@@ -77,12 +78,14 @@ def read_crl(octets: bytes, certificate: x509.Certificate | None, issuer: x509.C
     list that was kept, which is read as of its own time.
     """
     try:
-        crl = x509.load_pem_x509_crl(octets) if octets.startswith(b"-----BEGIN") else x509.load_der_x509_crl(octets)
+        # Some authorities put the lists of all their keys into one file.
+        own = [crl for crl in certfiles.read(octets).crls if issued(issuer, crl) and not _weak(crl)]
+        if not own:
+            raise Unanswered("the revocation list does not bear a good signature of the certificate's issuer")
+        crl = max(own, key=lambda one: one.last_update_utc)
         serial = _scope(crl, certificate)
     except MALFORMED as error:
         raise Unanswered(f"the revocation list cannot be read: {error}") from None
-    if not issued(issuer, crl) or isinstance(crl.signature_hash_algorithm, hashes.SHA1 | hashes.MD5):
-        raise Unanswered("the revocation list does not bear a good signature of the certificate's issuer")
     if not _may_sign_lists(issuer):
         raise Unanswered("the certificate's issuer may not sign revocation lists (cRLSign)")
     moment = at or crl.last_update_utc
@@ -94,9 +97,13 @@ def read_crl(octets: bytes, certificate: x509.Certificate | None, issuer: x509.C
 def issued(authority: x509.Certificate, crl: x509.CertificateRevocationList) -> bool:
     """Whether ``crl`` names ``authority`` as its issuer and bears its signature."""
     try:
-        return crl.issuer == authority.subject and crl.is_signature_valid(authority.public_key())  # type: ignore[arg-type]
+        return equal(crl.issuer, authority.subject) and crl.is_signature_valid(authority.public_key())  # type: ignore[arg-type]
     except (InvalidSignature, *MALFORMED):
         return False
+
+
+def _weak(crl: x509.CertificateRevocationList) -> bool:
+    return isinstance(crl.signature_hash_algorithm, hashes.SHA1 | hashes.MD5)
 
 
 def _may_sign_lists(authority: x509.Certificate) -> bool:
@@ -106,18 +113,32 @@ def _may_sign_lists(authority: x509.Certificate) -> bool:
         return True
 
 
+def incomplete(crl: x509.CertificateRevocationList) -> str:
+    """Why a list does not say of certificates of its issuer, or of a named part of them, which are revoked; "" for one that does."""
+    for one in crl.extensions:
+        if one.oid == ExtensionOID.DELTA_CRL_INDICATOR or (one.critical and one.oid not in _UNDERSTOOD):
+            return f"the revocation list has the critical extension {one.oid.dotted_string}, as a delta list has"
+    try:
+        scope = crl.extensions.get_extension_for_class(x509.IssuingDistributionPoint).value
+    except x509.ExtensionNotFound:
+        return ""
+    if scope.indirect_crl:
+        return "the revocation list is an indirect one, about certificates of several issuers"
+    if scope.only_contains_attribute_certs or scope.only_some_reasons or scope.relative_name:
+        return "the revocation list is for attribute certificates, for some reasons, or for a part that is not named in full"
+    return ""
+
+
 def _scope(crl: x509.CertificateRevocationList, certificate: x509.Certificate | None) -> int | None:
     """The serial number that a shard is an answer about, None for a whole list (RFC 5280 section 6.3.3 b). Raises Unanswered."""
-    unknown = next((one.oid for one in crl.extensions if one.critical and one.oid not in _UNDERSTOOD), None)
-    if unknown is not None:
-        raise Unanswered(f"the revocation list has the critical extension {unknown.dotted_string}, as a delta list has")
+    if unfit := incomplete(crl):
+        raise Unanswered(unfit)
     try:
         scope = crl.extensions.get_extension_for_class(x509.IssuingDistributionPoint).value
     except x509.ExtensionNotFound:
         return None
     names = {name.value for name in scope.full_name or () if isinstance(name, x509.UniformResourceIdentifier)}
-    partial = scope.only_contains_attribute_certs or scope.indirect_crl or scope.only_some_reasons or scope.relative_name
-    if partial or certificate is None or scope.only_contains_ca_certs or not names.intersection(distribution_points(certificate)):
+    if certificate is None or scope.only_contains_ca_certs or not names.intersection(distribution_points(certificate)):
         raise Unanswered("the revocation list is not for this certificate")
     return certificate.serial_number
 

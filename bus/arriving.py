@@ -65,13 +65,14 @@ class Space:
     line: list["_Turn"] = field(default_factory=list)
     coming: set["Arrival"] = field(default_factory=set)
 
-    def __post_init__(self) -> None:
-        metrics.BYTES_IN_FLIGHT.set_function(lambda: self.small + self.worked)
+    def _tell(self) -> None:
+        metrics.BYTES_IN_FLIGHT.set(self.small + self.worked)
 
     def keep_small(self, arrival: "Arrival", size: int) -> None:
         """Count octets of a small body."""
         self._make_room("small", MOST_SMALL, arrival, size)
         self.small += size
+        self._tell()
 
     def keep_large(self, arrival: "Arrival", size: int) -> None:
         """Count octets of a large body in its file."""
@@ -115,6 +116,7 @@ class Space:
                 self.worked += following.size
                 following.arrival.worked = following.size
                 following.given.set_result(None)
+        self._tell()
 
     def _next(self) -> "_Turn":
         """Who comes next: partners before strangers, sources with little in memory before those with much; else in the order of arrival."""
@@ -128,6 +130,7 @@ class Space:
         if not self.line and self._fits(size):
             self.worked += size
             arrival.worked = size
+            self._tell()
             return
         turn = _Turn(arrival, size, asyncio.get_running_loop().create_future())
         self.line.append(turn)

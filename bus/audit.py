@@ -30,11 +30,12 @@ from bus.delivery import ROUTE_PREFIX, TRANSITIONS, State
 from bus.errors import Deferred, Rejected
 from bus.evidence import Evidence
 from bus.receipt import FINAL
-from bus.store import Standing, Store, archive
+from bus.store import Standing, Store, archive, naming
 from bus.store.issuing import receipt_of
+from bus.store.names import RENAMED, replayed
 from bus.store.pruning import kept
 from bus.store.snapshot import Snapshot
-from bus.store.tables import FIXED, GENESIS, Row, columns, fingerprint, sha256
+from bus.store.tables import DERIVED, FIXED, GENESIS, Row, columns, deliveries, fingerprint, messages, receipts, sha256
 from bus.store.transaction import row_hash
 
 #: More findings than this are counted, not told one by one.
@@ -112,7 +113,7 @@ class _Audit:
 
     def report(self) -> Report:
         journalled = (self._bases, self._guards, self._chains, self._checkpoints)
-        for check in (*journalled, self._numbers, self._deliveries, self._octets, self._conservation):
+        for check in (*journalled, self._numbers, self._names, self._deliveries, self._octets, self._conservation):
             self._readable(f"audit{check.__name__.replace('_', ' ')}", check)
         more = self.counts["findings"] - len(self.findings)
         findings = [*self.findings, f"and {more} more"] if more else self.findings
@@ -208,7 +209,10 @@ class _Audit:
         if found is None:
             self._find(f"message {row.message_id}: was accepted and is gone")
         else:
-            self._check(fingerprint(columns(found)) == detail.get("message"), f"message {row.message_id}: its row was changed")
+            self._check(fingerprint(messages, columns(found)) == detail.get("message"), f"message {row.message_id}: its row was changed")
+            derived = {name: columns(found)[name] for name in DERIVED["messages"]}
+            named = found.number is None or derived == naming.names(columns(found))
+            self._check(named, f"message {row.message_id}: is searched by a number or a subject that is not its own")
 
     def _owed(self, entry: Mapping[str, Any]) -> None:
         self.vouched["deliveries"] += 1
@@ -216,7 +220,7 @@ class _Audit:
         if found is None:
             self._find(f"delivery {entry['delivery']}: was owed and is gone")
             return
-        fixed = fingerprint({name: columns(found)[name] for name in FIXED})
+        fixed = fingerprint(deliveries, {name: columns(found)[name] for name in FIXED})
         self._check(fixed == entry["row"], f"delivery {found.id}: its row was changed")
 
     def _receipt(self, row: Row, entry: Mapping[str, Any]) -> None:
@@ -225,7 +229,7 @@ class _Audit:
         if found is None:
             self._find(f"receipt {entry['id']}: was issued and is gone")
             return
-        self._check(fingerprint(columns(found)) == entry["row"], f"receipt {found.id}: its row was changed")
+        self._check(fingerprint(receipts, columns(found)) == entry["row"], f"receipt {found.id}: its row was changed")
         self._check(sha256(bytes(found.xml)) == entry["sha256"], f"receipt {found.id}: its XML was changed")
         self._check(found.previous == row.previous, f"receipt {found.id}: does not name the journal row before it")
         try:
@@ -240,6 +244,14 @@ class _Audit:
             vouched = self.vouched[table]
             self.counts[table] = number
             self._check(number == vouched, f"{table}: {number} rows, the journal vouches for {vouched}")
+
+    def _names(self) -> None:
+        """Whose mail is whose: a partner's former names are those that the journal tells of."""
+        if self.whole:
+            told = sorted(self.store.told(RENAMED), key=lambda row: (row.at, row.chain, row.seq))
+            became = replayed(json.loads(row.detail) for row in told)
+            for name in sorted(became.items() ^ self.store.became().items()):
+                self._find(f"partner {name[0]}: what it is called now is not what the journal says")
 
     def _checkpoints(self) -> None:
         """What was stated about the journal, and time-stamped; an archive has nothing of that."""

@@ -35,6 +35,7 @@ class Breaker:
 
     ``opened``   since when it is open, or None; ``reasons``: the failure that keeps it so; ``probe_at``: when to ask again
     ``pace``     while it is closed, how many deliveries may be under way
+    ``failures`` attempts that failed since the partner last answered, of whichever messages
     """
 
     policy: PushOptions
@@ -42,6 +43,7 @@ class Breaker:
     reasons: Mapping[str, str] = field(default_factory=dict)
     probe_at: float = 0.0
     pace: int = MOST_AT_ONCE
+    failures: int = 0
     _failed: set[str] = field(default_factory=set)
     _pause: float = 0.0
     _probe: str = ""
@@ -61,9 +63,11 @@ class Breaker:
         code = failure.code if isinstance(failure, BusError) else ""
         if failure is None or code.startswith(_ANSWERED):
             self._failed.clear()
+            self.failures = 0
             self.pace = 1 if self.opened is not None else min(2 * self.pace, MOST_AT_ONCE)
             self.opened = None
         elif isinstance(failure, BusError) and code.startswith(_FAILED):
+            self.failures += 1
             self._count(delivery, failure, now, probing=probing)
 
     def _count(self, delivery: str, failure: BusError, now: float, *, probing: bool) -> None:

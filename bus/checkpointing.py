@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from bus import log, metrics, points, stamping
+from bus import conditions, log, metrics, points, stamping
 from bus.checkpoint import Summary
 from bus.errors import BusError, Deferred
 from bus.evidence import Evidence
@@ -31,6 +31,7 @@ from bus.timestamps import Authority
 #: Seconds between two looks at the store: how late a process is to hear of another's time-stamp.
 PAUSE_SECONDS = 5.0
 #: How often a checkpoint is written.
+_JOURNAL = "journal"
 EVERY = timedelta(minutes=1)
 #: How long after a failure the authority is asked again.
 AGAIN = timedelta(seconds=30)
@@ -52,7 +53,6 @@ class Checkpointing:
         #: The last time-stamp, or what is counted from where there was none yet.
         self._since = clock()
         self._failed: datetime | None = None
-        self._stale = False
 
     def adopt(self, evidence: Evidence, authority: Authority | None) -> None:
         """Go on with the next generation's key and authority."""
@@ -109,11 +109,10 @@ class Checkpointing:
             return
         metrics.TIMESTAMP_AGE.set((self._clock() - self._since).total_seconds())
         stale = self.stale()
-        if stale is not None and not self._stale:
-            _log.error(log.TIMESTAMPS_STALE, code=stale.code, reason=stale.reason("en"), reason_vi=stale.reason("vi"))
-        if stale is None and self._stale:
-            _log.info(log.TIMESTAMPS_BACK, since=self._since.isoformat())
-        self._stale = stale is not None
+        if stale is not None:
+            conditions.open(conditions.TIMESTAMPS, _JOURNAL, stale.reasons, code=stale.code, reason_vi=stale.reason("vi"))
+        else:
+            conditions.close(conditions.TIMESTAMPS, _JOURNAL)
 
     # --- one round ------------------------------------------------------------------------------------------------------
 
@@ -175,6 +174,6 @@ class Checkpointing:
             return
         points.reach("timestamp.fetched")
         if await self._store.keep_timestamp(newest.number, stamp.at, token):
-            _log.info(log.TIMESTAMPED, number=newest.number, at=stamp.at.isoformat(), serial=stamp.serial)
+            _log.info(log.TIMESTAMPED, number=newest.number, at=stamp.at.isoformat(), serial=f"{stamp.serial:x}")
         self._failed = None
         await self._look()

@@ -7,43 +7,44 @@ machine or many, may serve one shared store: each is a ``bus.node``, and with a 
 
 import asyncio
 import contextlib
-import fcntl
 import gc
 import os
 import signal
 import socket
 import ssl
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import structlog
 import uvicorn
 import uvloop
 
-from bus import config, generation, http, log, metrics, points, wakeup
+from bus import beginning, config, continuity, datadir, generation, health, log, metrics, notify, operators, points, wakeup
 from bus.amqp import Broker
 from bus.checkpointing import Checkpointing
 from bus.config import Loaded
 from bus.endpoint import Door
 from bus.engine import Engine
-from bus.errors import ConfigurationError, Fault, language
+from bus.errors import ConfigurationError, Deferred, Fault, language
 from bus.evidence import Evidence
-from bus.http import Application, ClientCertificateProtocol, present, tls_context
+from bus.health import Health
+from bus.http import Application, present, tls_context
 from bus.ids import uuid7
+from bus.listeners import COMMON, Doors, Server, listen, listen_for_operators
+from bus.lock import sole_daemon
 from bus.node import Node
-from bus.offload import UPKEEP, Look
+from bus.offload import UPKEEP
+from bus.ownership import demand_writable
 from bus.receipt import Receipt
 from bus.responders import Responders, kept
 from bus.site import Site
 from bus.steady import Steady
-from bus.store import Store
+from bus.store import Store, dialect
 from bus.wakeup import Wakeup
-from bus.watch import IN_USE, Watch
+from bus.watch import Watch
 from bus.workers import supervise
 
 _log = structlog.get_logger()
@@ -56,7 +57,7 @@ def utc_now() -> datetime:
 
 def store_url(root: Path, environment: Mapping[str, str]) -> str:
     """``GOVBUS_STORE``, or the embedded database of the site."""
-    return environment.get("GOVBUS_STORE") or f"sqlite:///{root.resolve() / 'data' / 'bus.db'}"
+    return environment.get("GOVBUS_STORE") or dialect.address(root.resolve() / "data" / "bus.db")
 
 
 def chains(root: Path, environment: Mapping[str, str], workers: int) -> Sequence[str]:
@@ -64,21 +65,33 @@ def chains(root: Path, environment: Mapping[str, str], workers: int) -> Sequence
     return Node.read(environment).chains(workers, embedded=store_url(root, environment).startswith("sqlite"))
 
 
+def has_store(root: Path, environment: Mapping[str, str]) -> bool:
+    """Whether there is a store to be opened, and not one to be made."""
+    return bool(environment.get("GOVBUS_STORE")) or (root / "data" / "bus.db").exists()
+
+
 def open_evidence(site: Site) -> Evidence:
-    """The site's notary: seals receipts with the site's key, and trusts receipts sealed by any of the site's own certificates."""
-    return Evidence(site.keyring.signer(site.key), site.keyring.own, utc_now)
+    """The site's notary: seals receipts with the site's key, and trusts receipts sealed by the keys that sign for it, or did."""
+    return Evidence(site.keyring.signers.get(site.key), site.signs, utc_now)
 
 
 def open_store(
-    site: Site, environment: Mapping[str, str], chain: str, *, seal: Callable[[Receipt], bytes] | None = None, sole: bool = False
+    site: Site,
+    environment: Mapping[str, str],
+    chain: str,
+    *,
+    seal: Callable[[Receipt], bytes] | None = None,
+    sole: bool = False,
+    on_trouble: Callable[[Deferred], None] = lambda _error: None,
 ) -> Store:
     """The site's store, its tables up to date, writing to journal chain ``chain``; ``sole``: as the only process that does.
 
     ``seal``: what signs receipts; by default the site's key as it is now.
     """
+    datadir.demand(site.root, environment)
     data = site.root / "data"
     data.mkdir(exist_ok=True, mode=0o750)
-    return Store.open(
+    store = Store.open(
         store_url(site.root, environment),
         seal=seal or open_evidence(site).seal,
         organisation=site.organisation,
@@ -87,13 +100,17 @@ def open_store(
         chain=chain,
         sole=sole,
         blobs=data / "blobs",
+        on_trouble=on_trouble,
     )
+    if not environment.get("GOVBUS_STORE"):
+        datadir.note(site.root)
+    return store
 
 
 def open_store_at(site: Site, data: Path, chain: str) -> Store:
     """An embedded store that lies in ``data``: that of a restore, before it is put in its place."""
     return Store.open(
-        f"sqlite:///{data.resolve() / 'bus.db'}",
+        dialect.address(data.resolve() / "bus.db"),
         seal=open_evidence(site).seal,
         organisation=site.organisation,
         clock=utc_now,
@@ -112,8 +129,14 @@ def know_statuses(site: Site) -> None:
 
 @contextlib.contextmanager
 def opened(root: Path, environment: Mapping[str, str], chain: str) -> Iterator[tuple[Loaded, Store]]:
-    """A site and its store, beside a daemon that may be running. ``chain`` is not the daemon's, so that neither waits for the other."""
-    loaded = config.load(root, environment=environment, clock=utc_now)
+    """A site and its store, beside a daemon that may be running. ``chain`` is not the daemon's, so that neither waits for the other.
+
+    A site with faults is opened as far as it can be used (``Loaded.faults``), if it has a store. Raises
+    ConfigurationError where it has none.
+    """
+    loaded = config.survey(root, environment=environment, clock=utc_now)
+    if loaded.faults and not has_store(root, environment):
+        raise ConfigurationError(loaded.faults)
     know_statuses(loaded.site)
     store = open_store(loaded.site, environment, chain)
     try:
@@ -122,71 +145,23 @@ def opened(root: Path, environment: Mapping[str, str], chain: str) -> Iterator[t
         store.close()
 
 
-class AlreadyRunning(Exception):
-    """Another daemon holds this site; the text is its process id."""
-
-
-class CannotListen(Exception):
-    """The address is taken, or not ours; the text is the system's reason."""
-
-
-@contextlib.contextmanager
-def sole_daemon(root: Path) -> Iterator[None]:
-    """Hold the site's lock: two daemons on one embedded store would both believe that they own its leases."""
-    data = root / "data"
-    data.mkdir(exist_ok=True, mode=0o750)
-    with (data / "daemon.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.seek(0)
-            raise AlreadyRunning(lock.read().strip()) from error
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        yield
-
-
-def holder(root: Path) -> int | None:
-    """The process that holds the site's lock, or None."""
-    try:
-        with sole_daemon(root):
-            return None
-    except AlreadyRunning as error:
-        return int(str(error))
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, with its signals left to us and its start announced by us."""
-
-    url = ""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone: the daemon handles them."""
-        yield
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start listening, then say so."""
-        await super().startup([])
-        self.servers = [await http.listen(self, listener) for listener in sockets or ()]
-        _log.info(log.READY, url=self.url, pid=os.getpid())
-
-
 class Daemon:
     """One worker process: engine, doors and signals."""
 
-    def __init__(self, root: Path, environment: Mapping[str, str], chain: str) -> None:
+    def __init__(self, root: Path, environment: Mapping[str, str], chain: str, listening: Callable[[], None]) -> None:
         self._root = root
+        self._listening = listening
         self._environment = environment
+        self._url = store_url(root, environment)
         begun = utc_now()
-        self._loaded, digest = generation.load(root, environment, utc_now)
+        beginning.reading()
+        self._loaded, digest = continuity.take_up(root, environment, self._url, utc_now)
         self._chain = chain
         self._teller = generation.Teller(root, chain)
         self._node = Node.read(environment)
         site = self._loaded.site
         self._evidence = open_evidence(site)
-        self._store = open_store(site, environment, chain, seal=self._seal, sole=True)
+        self._store = open_store(site, environment, chain, seal=self._seal, sole=True, on_trouble=health.store_trouble(root))
         self._checkpointing = Checkpointing(self._store, self._evidence, site.organisation, utc_now, site.timestamps)
         self._engine = Engine(
             self._loaded.site,
@@ -203,49 +178,52 @@ class Daemon:
         keyring = self._loaded.site.keyring
         self._responders = Responders(root / "data" / "revocation", utc_now, keyring.statuses, keyring.authorities())
         self._watch = Watch(keyring, utc_now)
-        self._store_look = Look("health", self._store.targets_with_work)
-        self._gauges_look = Look("gauges", self._store.gauges, patience=30.0)
-        self._wakeup: Wakeup | None = None
-        self._application = Application(
-            self._doors(),
-            self._health,
-            self._ready,
-            self._measure,
-            self._warnings,
-            scratch=root / "data",
-            whose=lambda certificate: self._loaded.site.keyring.shown_by(certificate, utc_now()),
+        self._health = Health(
+            root,
+            language(environment),
+            self._loaded,
+            self._engine,
+            self._store,
+            self._checkpointing,
+            self._watch,
         )
+        self._application = Application(self._doors(), self._health.for_partners(), scratch=root / "data", whose=self._shown_by)
         self._reloading: asyncio.Task[None] | None = None
         self._reload_wanted = False
         self._context: ssl.SSLContext | None = None
-        self._teller.taken(begun, digest)
+        self._teller.taken(begun, digest, self._loaded.warnings)
 
-    async def run(self, listener: socket.socket) -> None:
-        """Serve until told to stop; then drain."""
+    async def run(self, listener: socket.socket, operators_listener: socket.socket | None = None) -> None:
+        """Serve until told to stop; then drain. Operators are served until the end of that."""
         server = self._server(listener)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, server)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
-        for fault in self._loaded.warnings:
-            _log.warning("site.warning", fault=str(fault))
+        if beginning.hung_up():
+            self._reload()
+        self._warn()
+        await self._store.take(self._loaded.site.codes())
         await self._engine.start()
-        self._wakeup = self._listen_to_others()
-        watching = [asyncio.create_task(loop) for loop in (self._responders.run(), self._watch.run())]
+        self._health.wakeup = self._listen_to_others()
+        watching = [asyncio.create_task(loop) for loop in (self._responders.run(), self._watch.run(), self._health.run())]
         try:
+            if operators_listener is not None:
+                server.operators_url = operators.url(operators_listener)
+                watching.append(asyncio.create_task(self._serve_operators(operators_listener)))
             await server.serve(sockets=[listener])
         finally:
             # Half a reload must not open what is being shut.
             self._reload_wanted = False
-            if self._reloading is not None:
-                await asyncio.wait([self._reloading])
+            await self._settled()
             await self._engine.stop()
             for task in watching:
                 task.cancel()
             await asyncio.gather(*watching, return_exceptions=True)
-            if self._wakeup is not None:
-                await self._wakeup.stop()
+            if self._health.wakeup is not None:
+                await self._health.wakeup.stop()
             self._store.close()
+            beginning.deafen()
             _log.info(log.STOPPED, pid=os.getpid())
 
     def _seal(self, receipt: Receipt) -> bytes:
@@ -264,29 +242,30 @@ class Daemon:
         return Wakeup(broker, bus=self._loaded.site.organisation, chain=self._chain, heard=heard)
 
     def _tell_others(self, target: str) -> None:
-        if self._wakeup is not None:
-            self._wakeup.tell(target)
+        if self._health.wakeup is not None:
+            self._health.wakeup.tell(target)
 
-    def _server(self, listener: socket.socket) -> _Server:
+    async def _serve_operators(self, listener: socket.socket) -> None:
+        """Plain HTTP, with the bounds of the partners' door; until cancelled."""
+        settings = uvicorn.Config(Application((), self._health.for_operators()), timeout_graceful_shutdown=1, **COMMON)
+        server = Server(settings)
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            await asyncio.shield(serving)
+        finally:
+            server.should_exit = True
+            await serving
+
+    def _server(self, listener: socket.socket) -> Doors:
         tls = self._loaded.tls != "none"
         settings = uvicorn.Config(
             self._application,
-            http=ClientCertificateProtocol,
-            loop="uvloop",
-            lifespan="off",
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            # X-Forwarded-* is whatever a client says it is.
-            proxy_headers=False,
-            timeout_keep_alive=30,
             timeout_graceful_shutdown=15,
             ssl_context_factory=(lambda *_: self._tls()) if tls else None,
+            **COMMON,
         )
-        server = _Server(settings)
-        host, port = listener.getsockname()[:2]
-        server.url = f"{'https' if tls else 'http'}://{host}:{port}"
+        server = Doors(settings, self._settled, self._listening)
+        server.url = operators.url(listener, "https" if tls else "http")
         return server
 
     def _tls(self) -> ssl.SSLContext:
@@ -300,13 +279,25 @@ class Daemon:
         anchors = [anchor for partner in self._loaded.site.partners for anchor in keyring.anchors(partner)]
         return certs / f"{self._loaded.tls}.crt", certs / f"{self._loaded.tls}.key", anchors
 
+    def _shown_by(self, certificate: bytes) -> str:
+        """The partner of the present generation that shows this certificate (DER)."""
+        return self._loaded.site.keyring.shown_by(certificate, utc_now())
+
     def _doors(self) -> list[tuple[str, Door]]:
         return [door for adapter in self._loaded.endpoints.values() for door in adapter.doors()]
 
-    def _stop(self, server: _Server) -> None:
+    def _stop(self, server: Doors) -> None:
         _log.info(log.STOPPING, pid=os.getpid())
         points.reach("drain.begun")
         server.should_exit = True
+        # Who ends reads no more files, however often it is asked to.
+        self._reload_wanted = False
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _nothing)
+
+    def _warn(self) -> None:
+        """Log what is wrong with the files and stops nothing."""
+        for fault in self._loaded.warnings:
+            _log.warning("site.warning", fault=str(fault))
 
     def _reload(self) -> None:
         """One reload at a time; however often it is asked for meanwhile, one more follows."""
@@ -319,10 +310,16 @@ class Daemon:
             self._reload_wanted = False
             await self._reload_now(utc_now())
 
+    async def _settled(self) -> None:
+        """When no reload is under way."""
+        if self._reloading is not None:
+            await asyncio.wait([self._reloading])
+
     async def _reload_now(self, begun: datetime) -> None:
         try:
             # Schemas take a second to compile: not on the loop.
-            loaded, digest = await UPKEEP.run(generation.load, self._root, self._environment, utc_now)
+            loaded, digest = await UPKEEP.run(continuity.take_up, self._root, self._environment, self._url, utc_now)
+            await self._store.take(loaded.site.codes())
         except ConfigurationError as error:
             _log.error(log.RELOAD_FAILED, faults=[str(fault) for fault in error.faults])
             self._teller.refused(begun, error.faults)
@@ -335,6 +332,7 @@ class Daemon:
         self._loaded = loaded
         self._responders.adopt(loaded.site.keyring.statuses)
         self._watch.keyring = loaded.site.keyring
+        self._health.loaded = loaded
         self._evidence = open_evidence(loaded.site)
         self._checkpointing.adopt(self._evidence, loaded.site.timestamps)
         await self._engine.replace_configuration(loaded.site, loaded.endpoints, loaded.routes)
@@ -343,95 +341,64 @@ class Daemon:
             present(self._context, *self._shown())
         points.reach("reload.done")
         _log.info(log.RELOADED, routes=sorted(loaded.routes), generation=self._teller.number + 1, digest=digest)
+        self._warn()
         # Last: who waits for this word may look at the log next.
-        self._teller.taken(begun, digest)
-
-    # --- health ---------------------------------------------------------------------------------------------------
-
-    async def _health(self) -> Mapping[str, str]:
-        return {} if self._engine.alive() else {"engine": "a loop of the engine has ended; restart the daemon"}
-
-    async def _ready(self) -> Mapping[str, str]:
-        unwell = dict(await self._health())
-        try:
-            await self._store_look()
-        except Exception as error:  # noqa: BLE001 - whatever the store raises, it is not well
-            unwell["store"] = f"the store does not answer: {type(error).__name__}"
-        try:
-            _try_writing(self._root / "data")
-        except OSError as error:
-            unwell["data"] = f"data/ cannot be written: {error.strerror}"
-        now = utc_now()
-        for entry in self._loaded.site.keyring.entries():
-            if entry.kind == "own" and entry.not_after <= now:
-                unwell[entry.name] = f"the certificate expired at {entry.not_after.isoformat()}"
-        for name, failure in (await self._watch.look_at_tokens()).items():
-            unwell[name] = failure.reason(language(self._environment))
-        return {**unwell, **self._checkpointing.unwell(language(self._environment))}
-
-    def _warnings(self) -> Mapping[str, str]:
-        """What is not well and costs latency, or messages of some partners."""
-        said = self._wakeup.unwell() if self._wakeup is not None else {}
-        return {**said, **self._responders.unwell(language(self._environment))}
-
-    async def _measure(self) -> None:
-        """Bring the gauges up to date."""
-        gauges = await self._gauges_look()
-        # What stands nowhere any more is not counted at all.
-        metrics.BACKLOG.clear()
-        metrics.OLDEST.clear()
-        for gauge in gauges:
-            metrics.BACKLOG.labels(gauge.target, gauge.state).set(gauge.count)
-            metrics.OLDEST.labels(gauge.target, gauge.state).set(gauge.age)
-        # Several certificates lie under one name while they are rotated: the first to end is the one to know of.
-        ends: dict[str, datetime] = {}
-        for entry in self._loaded.site.keyring.entries():
-            if entry.kind in IN_USE:
-                ends[entry.name] = min(entry.not_after, ends.get(entry.name, entry.not_after))
-        for name, end in ends.items():
-            metrics.CERTIFICATE_DAYS.labels(name).set((end - utc_now()).total_seconds() / 86400)
+        self._teller.taken(begun, digest, loaded.warnings)
 
 
-def _try_writing(directory: Path) -> None:
-    """One block, written and removed: a full or read-only disk can be read for a long time before anybody notices."""
-    with tempfile.TemporaryFile(dir=directory, buffering=0) as file:
-        file.write(bytes(4096))
+def _nothing() -> None:
+    """What a signal does that comes too late."""
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, made before any fork so that all workers share it. Raises CannotListen."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise CannotListen(error.strerror or str(error)) from error
-    listener.listen(1024)
-    listener.set_inheritable(True)
-    return listener
+def run(
+    root: Path,
+    environment: Mapping[str, str],
+    host: str,
+    port: int,
+    workers: int,
+    operators_at: str | None = None,
+    *,
+    new_store: bool = False,
+) -> None:
+    """Run the daemon in the foreground until it is told to stop.
 
-
-def run(root: Path, environment: Mapping[str, str], host: str, port: int, workers: int) -> None:
-    """Run the daemon in the foreground until it is told to stop. Raises ConfigurationError, AlreadyRunning, CannotListen."""
+    ``operators_at``: where operators are served, as ``bus.operators`` reads it; ``new_store``: make one where this site's is gone. Raises
+    ConfigurationError, AlreadyRunning, CannotListen, NoAddress.
+    """
     # The whole site is checked here, before anything is bound, locked or forked.
-    config.load(root, environment=environment, clock=utc_now)
+    continuity.take_up(root, environment, store_url(root, environment), utc_now)
     each = chains(root, environment, workers)
+    if new_store:
+        datadir.begin_anew(root)
+    datadir.demand(root, environment)
+    demand_writable(root / "data", embedded=not environment.get("GOVBUS_STORE"))
     with sole_daemon(root):
-        listener = listen(host, port)
+        listener, for_operators = listen(host, port), listen_for_operators(operators_at)
+        metrics.share(each)
+        quorum = notify.Quorum(len(each))
+
+        def work(chain: str) -> None:
+            def listening() -> None:
+                if quorum.join(each.index(chain)):
+                    notify.tell(environment, notify.READY)
+
+            metrics.join(chain)
+            _work(Daemon(root, environment, chain, listening), listener, for_operators)
+
         if len(each) == 1:
-            _work(root, environment, listener, each[0])
+            work(each[0])
         else:
-            supervise(partial(_work, root, environment, listener), each)
+            supervise(work, each)
+        beginning.deafen()
 
 
-def _work(root: Path, environment: Mapping[str, str], listener: socket.socket, chain: str) -> None:
+def _work(daemon: Daemon, listener: socket.socket, for_operators: socket.socket | None) -> None:
     # The GIL's switch interval: a 5 ms convoy behind pure Python would throttle the writer's signatures (libraries.md, 2).
     sys.setswitchinterval(0.0005)
-    daemon = Daemon(root, environment, chain)
     # Schemas, routes and modules live as long as the process: the collector, a twelfth of the CPU by default, need not walk them again.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
-    uvloop.run(daemon.run(listener))
+    uvloop.run(daemon.run(listener, for_operators))
+    # The loop has given its signals back as it closed.
+    beginning.deafen()

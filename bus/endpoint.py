@@ -136,16 +136,21 @@ class Response:
 
 #: An HTTP door: mounted at a path by ``bus/http.py``, which owns the server, its limits and its TLS.
 Door = Callable[[Request], Awaitable[Response]]
+#: A page of the daemon's own, such as ``/healthz``.
+Page = Callable[[], Awaitable[Response]]
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """What an adapter declares, and its contract suite then demands; ``lane``: how what it sends is to be worked."""
+    """What an adapter declares, and its contract suite then demands; ``lane``: how what it sends is to be worked; ``calls``: the partner
+    that it sends to.
+    """
 
     accepts: bool = False
     sends: bool = False
     mailbox: bool = False
     lane: PushOptions = field(default_factory=PushOptions)
+    calls: str = ""
 
 
 class Adapter(Protocol):

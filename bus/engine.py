@@ -25,20 +25,21 @@ from typing import Any
 
 import structlog
 
-from bus import log, metrics, points
+from bus import conditions, log, metrics, points
 from bus.checkpointing import Checkpointing
 from bus.delivery import ROUTE_PREFIX
 from bus.endpoint import Adapter, Answer, Fetched, Pending, SignedRequest
 from bus.errors import BusError, Deferred, Rejected, text
 from bus.exchange import Target
 from bus.housekeeping import Housekeeping
-from bus.lanes import LEASE, Lanes
+from bus.lanes import LEASE, Lanes, buried, trouble
 from bus.message import ENDPOINT, LEGACY, RECEIVERS, SENDER, Message
 from bus.offload import act_for, offload
 from bus.options import PushOptions
 from bus.organisations import Organisation
+from bus.ourselves import OwnFaults, changed, is_held_for, of_ours
 from bus.receipt import Status
-from bus.refusals import Strangers
+from bus.refusals import Refusals, as_failure
 from bus.retry import RetryPolicy
 from bus.revocation import settled
 from bus.route import Route
@@ -101,7 +102,8 @@ class Engine:
         self._lanes = Lanes(store, self._attempt, lease)
         self._housekeeping = Housekeeping(store, self._lanes, routes, clock, self._steady)
         self._checkpointing = checkpointing
-        self._strangers = Strangers(store, clock)
+        self._refusals = Refusals(store, clock, site)
+        self._faults = OwnFaults()
         self._loops: set[asyncio.Task[None]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -121,7 +123,7 @@ class Engine:
             with self._lanes.at_once(owed) as owed:
                 answer = await self._store.accept(message, *owed, receipts_to=route.receipts, note=note, request=request)
         except Exception as error:
-            await self.refuse(endpoint, message.header(SENDER), error, message.digest)
+            await self.refuse(endpoint, message.header(SENDER), error, message.digest, message)
             raise
         points.reach("accept.stored")
         if answer.duplicate:
@@ -149,38 +151,9 @@ class Engine:
         note = {name: value for name, value in found.items() if value}
         return route, [self._owed_to_target(route, admitted.message, target, order_key) for target in targets], note
 
-    async def refuse(self, endpoint: str, partner: str, error: Exception, digest: str) -> str:
-        """Journal a refusal once and return its reference; an unexpected error is logged with its traceback under it.
-
-        Where no ``partner`` was identified it shares reference and row with others of its kind (``bus.refusals``).
-        """
-        known: str = getattr(error, "reference", "")
-        if known:
-            return known
-        failure = error if isinstance(error, BusError) else Deferred("bus-error", reference="")
-        metrics.REFUSED.labels(endpoint, failure.code).inc()
-        seen, first = (None, True) if partner else self._strangers.count(endpoint, failure.code, failure.reasons)
-        reference = seen.reference if seen else secrets.token_hex(6)
-        error.reference = reference  # type: ignore[attr-defined]
-        if not first:
-            return reference
-        failure, source = self._as_failure(error, reference), seen.source if seen else ""
-        where = {"endpoint": endpoint, "partner": partner, "at": failure.at, **({"source": source} if seen else {})}
-        _log.info(log.REFUSED, reference=reference, code=failure.code, reason=failure.reason("en"), **where)
-        said = (failure.code, failure.reasons, digest)
-        try:
-            await self._store.refuse(endpoint, partner, *said, message_id=reference, source=source)
-        except Deferred:
-            # The store is what is failing: the log line above is all that is left, and the partner keeps the message.
-            _log.exception(log.UNEXPECTED, reference=reference)
-        return reference
-
-    @staticmethod
-    def _as_failure(error: Exception, reference: str) -> BusError:
-        if isinstance(error, BusError):
-            return error
-        _log.error(log.UNEXPECTED, reference=reference, exc_info=error)
-        return Deferred("bus-error", reference=reference)
+    async def refuse(self, endpoint: str, partner: str, error: Exception, digest: str, message: Message | None = None) -> str:
+        """Journal a refusal once, and return its reference (``bus.refusals``). ``message``: what was refused, where it could be read."""
+        return await self._refusals.refuse(endpoint, partner, error, digest, message)
 
     async def once(self, partner: str, digest: str, until: datetime) -> None:
         """Use up a nonce on every node."""
@@ -228,7 +201,7 @@ class Engine:
         if self._checkpointing is not None:
             await self._checkpointing.start()
         self._open_lanes()
-        loops = [self._lanes.poll(), self._housekeeping.run(), self._strangers.run()]
+        loops = [self._lanes.poll(), self._housekeeping.run(), self._refusals.strangers.run()]
         loops += [self._checkpointing.run()] if self._checkpointing is not None else []
         for loop in loops:
             self._loops.add(asyncio.create_task(loop))
@@ -245,7 +218,7 @@ class Engine:
         for loop in self._loops:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
-        await self._strangers.flush()
+        await self._refusals.strangers.flush()
         points.reach("drain.ended")
 
     def alive(self) -> bool:
@@ -290,28 +263,33 @@ class Engine:
 
     async def _process(self, work: Work) -> None:
         route = self._route(work.delivery.target.removeprefix(ROUTE_PREFIX))
-        followed = partial(offload, len(work.message.body), self._follow, self._routes, route, work.message, work.delivery.order_key)
+        followed = partial(
+            offload, len(work.message.body), self._follow, self._routes, route, work.message, work.delivery.order_key, changed(work)
+        )
         routed = await settled(self._site.keyring.statuses, followed)
         points.reach("lane.processed")
         with self._lanes.at_once(routed.results) as owed:
             works = await self._store.routed(work, owed, routed.taps, routed.history)
+        self._faults.works(work.delivery.id)
         self._report(log.ROUTED, work, outcome="routed", targets=[result.target for result in routed.results])
         self._go_on(owed, works)
 
-    def _follow(self, routes: Mapping[str, Route], route: Route, message: Message, order_key: str) -> _Routed:
+    def _follow(self, routes: Mapping[str, Route], route: Route, message: Message, order_key: str, ours: bool) -> _Routed:
         """What ``route`` makes of the message, and at once what the routes it leads to make of it: one transaction for all of them.
 
         All are of one generation, whatever is reloaded meanwhile.
 
         A route further on that fails must not fail its sisters: its delivery is recorded instead, and has a life of its own.
         """
-        exchange = route.process(message, self._clock())
+        exchange = route.process(message, self._clock(), ours=ours)
         results, taps, history = list[Owed](), dict(exchange.taps), list(exchange.history)
         for target in exchange.to:
             owed = self._owed_to_target(route, exchange.message, target, order_key)
             following = routes.get(target.name.removeprefix(ROUTE_PREFIX)) if target.name.startswith(ROUTE_PREFIX) else None
             try:
-                routed = self._follow(routes, following, owed.message, order_key) if following else _Routed([owed], {}, [])
+                routed = (
+                    self._follow(routes, following, owed.message, order_key, exchange.changed) if following else _Routed([owed], {}, [])
+                )
             except Exception:  # noqa: BLE001 - judged by _fail, in the attempt at that delivery
                 routed = _Routed([owed], {}, [])
             results += routed.results
@@ -344,26 +322,34 @@ class Engine:
         points.reach("lane.sent")
         answer = await self._store.finish(work, sent)
         points.reach("lane.finished")
+        self._faults.works(work.delivery.id)
         self._report(log.DELIVERED, work, outcome="delivered", code=answer.receipt.code)
 
     async def _fail(self, work: Work, error: Exception) -> BusError:
         """Every failure after acceptance: permanent ends it, transient is due again, expiry ends it too. Gives it as it was judged."""
         reference = secrets.token_hex(6)
-        failure = Deferred("attempt-too-long") if isinstance(error, TimeoutError) else self._as_failure(error, reference)
+        failure = Deferred("attempt-too-long") if isinstance(error, TimeoutError) else as_failure(error, reference)
+        failure = of_ours(work, failure)
         points.reach("lane.failed")
+        self._faults.tell(work.delivery.id, failure)
         try:
             if isinstance(failure, Rejected):
                 await self._bury(work, Status.REJECTED, failure.code, failure.reasons)
             elif self._steady() >= work.delivery.expires:
-                await self._expire(work, failure)
+                await (self._hold(work, failure) if is_held_for(work, failure) else self._expire(work, failure))
             else:
                 await self._defer(work, failure)
         except LostClaim:
             _log.warning(log.LOST_CLAIM, **self._fields(work))
-        except Deferred:
+        except Deferred as failing:
             # The store itself fails: the lease runs out and the delivery is tried again.
-            _log.exception(log.UNEXPECTED, reference=reference, **self._fields(work))
+            trouble(failing, work.delivery.target)
         return failure
+
+    async def _hold(self, work: Work, failure: BusError) -> None:
+        """Time is up for what we ourselves failed with: an operator decides, and the sender is told nothing that is not true."""
+        await self._store.hold_back(work, failure.code, failure.reasons)
+        self._report(log.HELD, work, outcome="held", code=failure.code, reason=failure.reason("en"))
 
     async def _defer(self, work: Work, failure: BusError) -> None:
         delivery, wish = work.delivery, getattr(failure, "retry_after", None)
@@ -382,6 +368,8 @@ class Engine:
 
     async def _bury(self, work: Work, status: Status, code: str, reasons: Mapping[str, str]) -> None:
         await self._store.bury(work, status, code, reasons)
+        self._faults.gone(work.delivery.id)
+        buried(work.delivery.route, work.delivery.target, code, reasons)
         self._report(log.BURIED, work, outcome=status.value.lower(), code=code, reason=reasons["en"])
 
     def _retry(self, route: str) -> RetryPolicy:
@@ -411,14 +399,25 @@ class Engine:
         old, sending = self._endpoints, self._lanes.in_flight()
         self._site, self._endpoints, self._routes = site, endpoints, routes
         self._housekeeping.routes = routes
+        self._refusals.site = site
         points.reach("reload.swapped")
         for adapter in endpoints.values():
             await adapter.start(self)
         points.reach("reload.started")
         self._open_lanes()
+        self._forget_removed()
         retiring = asyncio.create_task(self._retire(old, sending))
         self._retiring.add(retiring)
         retiring.add_done_callback(self._retiring.discard)
+
+    def _forget_removed(self) -> None:
+        """What was told of targets, routes and endpoints that this generation does not have is told no more."""
+        targets = {*self._endpoints, *(ROUTE_PREFIX + name for name in self._routes)}
+        for label, known in (("target", targets), ("route", {*self._routes}), ("endpoint", {*self._endpoints})):
+            metrics.forget(label, known)
+        for key in (conditions.PARTNER_DOWN, conditions.PARTNER_TROUBLE, conditions.FETCHING):
+            conditions.keep(key, targets)
+        self._faults.forget()
 
     @staticmethod
     async def _retire(adapters: Mapping[str, Adapter], sending: Collection[asyncio.Task[None]]) -> None:

@@ -20,6 +20,8 @@ from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
 
+from bus.plain import plain
+
 LANGUAGES = ("vi", "en")
 #: Characters of one value in a text, and of a place. A stranger chooses what is quoted, and what is quoted is stored and sent.
 MOST_SAID = 4_000
@@ -77,7 +79,9 @@ def said(value: object, language: str) -> object:
         return value.words.get(language) or next(iter(value.words.values()), "")
     if isinstance(value, tuple):
         return "; ".join(str(said(part, language)) for part in value)
-    return f"{value[:MOST_SAID]}…" if isinstance(value, str) and len(value) > MOST_SAID else value
+    if isinstance(value, str):
+        return plain(value if len(value) <= MOST_SAID else f"{value[:MOST_SAID]}…")
+    return value
 
 
 class BusError(Exception):
@@ -142,8 +146,8 @@ class Fault:
     def said(self, language: str) -> str:
         """The one-line form in ``language``; in English where there is no other."""
         words = self.vi if language == "vi" and self.vi else self.text
-        suffix = " (warning)" if self.warning else ""
-        return f"{self.file}:{self.line}:{self.column}: {words}{suffix}"
+        kind = "warning: " if self.warning else ""
+        return f"{self.file}:{self.line}:{self.column}: {kind}{words}"
 
 
 class ConfigurationError(Exception):

@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 
 from lxml import etree
 
-from bus import checkpoint, xmlio
+from bus import checkpoint, lexical, xmlio
 from bus.checkpoint import Summary
 from bus.errors import LANGUAGES, Rejected
 from bus.receipt import Receipt, Status
@@ -35,19 +35,22 @@ _BEFORE_REASONS = (("Sender", "sender"), ("Recipient", "recipient"), ("Status", 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The site's notary. ``trust`` tells whether a certificate (DER) is one of the site's own, past or present."""
+    """The site's notary. ``trust`` tells whether a certificate (DER) is one of the site's own, past or present.
 
-    signer: Signer
+    Without a ``signer`` it reads only: to seal is Rejected 5.3.5.
+    """
+
+    signer: Signer | None
     trust: Callable[[bytes], bool]
     clock: Callable[[], datetime]
 
     def seal(self, receipt: Receipt) -> bytes:
         """The receipt as signed XML."""
-        return xades.sign_canonical(write(receipt), self.signer, self.clock())
+        return xades.sign_canonical(write(receipt), self._sealing(), self.clock())
 
     def seal_checkpoint(self, summary: Summary) -> bytes:
         """A checkpoint of the journal as signed XML."""
-        return xades.sign_canonical(checkpoint.write(summary), self.signer, self.clock())
+        return xades.sign_canonical(checkpoint.write(summary), self._sealing(), self.clock())
 
     def read_checkpoint(self, xml: bytes) -> Summary:
         """The checkpoint that these octets prove. Raises Rejected."""
@@ -57,6 +60,11 @@ class Evidence:
         """The receipt that these octets prove. Raises Rejected."""
         verified = xades.verify(xml, self._trusted, policies=ours)
         return parse(verified.octets)
+
+    def _sealing(self) -> Signer:
+        if self.signer is None:
+            raise Rejected("key-unusable", name="own")
+        return self.signer
 
     def _trusted(self, certificate: bytes) -> bool:
         if not self.trust(certificate):
@@ -110,7 +118,7 @@ def _receipt(root: etree._Element) -> Receipt:
         status=Status(values["Status"]),
         code=values["Code"],
         reasons={language: reasons[language] for language in LANGUAGES},
-        at=datetime.fromisoformat(values["At"]),
+        at=lexical.instant(values["At"]),
         digest=values["Sha256"],
         previous=values["Previous"],
     )

@@ -31,7 +31,8 @@ _PAUSE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What one worker says of the last time it read the site's files. ``faults``: why it did not take them up; "" digest: none yet.
+    """What one worker says of the last time it read the site's files. ``faults``: why it did not take them up; "" digest: none yet;
+    ``warnings``: what it took up all the same.
 
     ``number`` counts the generations it has run; ``begun`` is when it began to read (UTC).
     """
@@ -42,6 +43,7 @@ class Generation:
     begun: str
     digest: str
     faults: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def load(root: Path, environment: Mapping[str, str], clock: Clock, *, sleep: Callable[[float], None] = time.sleep) -> tuple[Loaded, str]:
@@ -85,10 +87,11 @@ class Teller:
     chain: str
     number: int = 0
 
-    def taken(self, begun: datetime, digest: str) -> None:
+    def taken(self, begun: datetime, digest: str, warnings: Sequence[Fault] = ()) -> None:
         """Another generation runs now."""
         self.number += 1
-        self._tell(Generation(self.chain, os.getpid(), self.number, begun.isoformat(), digest))
+        told = tuple(map(str, warnings))
+        self._tell(Generation(self.chain, os.getpid(), self.number, begun.isoformat(), digest, warnings=told))
 
     def refused(self, begun: datetime, faults: Sequence[Fault]) -> None:
         """The files are broken; the generation before goes on."""
@@ -111,7 +114,7 @@ def running(root: Path) -> list[Generation]:
     said = []
     for path in sorted((root / "data" / "generation").glob("*.json")):
         told = json.loads(path.read_bytes())
-        said.append(Generation(**{**told, "faults": tuple(told["faults"])}))
+        said.append(Generation(**{**told, **{name: tuple(told.get(name, ())) for name in ("faults", "warnings")}}))
     return [generation for generation in said if _lives(generation.pid)]
 
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from lxml import etree
 
 from bus.octets import Body, Chunk, Encoded, Octets, Piece, chunks, joined, whole
-from bus.xmlio import canonicalize, parse
+from bus.xmlio import canonicalize, parse, value_prefixes
 
 #: Local names of the elements whose text is a file: edXML's, and the exchange contract's.
 FILES = ("ContentTransferEncoded", "Content")
@@ -99,6 +99,10 @@ class Hollow:
         """The exclusive C14N of ``element``, which stands in a tree of the emptied document."""
         return self.parsed(canonicalize(element, inclusive_prefixes=inclusive_prefixes))
 
+    def document(self, element: etree._Element) -> Body:
+        """``element`` as a document of its own: its exclusive C14N, with the declarations that only values use, which may be another's."""
+        return self.canonical(element, inclusive_prefixes=value_prefixes(element))
+
     def attached(self, element: etree._Element) -> Body | None:
         """The part whose base64 is the element's whole text, if that is what stands there: nothing need be decoded."""
         text = self.filled((element.text or "").encode())
@@ -145,5 +149,12 @@ def _is_base64(text: memoryview) -> bool:
 
 def canonical_form(document: Body) -> Body:
     """The exclusive C14N of a whole document. Raises what ``xmlio.parse`` raises."""
+    return forms(document)[0]
+
+
+def forms(document: Body) -> tuple[Body, Body]:
+    """The exclusive C14N of a whole document, and the document as ``Hollow.document`` has it: mostly the same."""
     hollow = Hollow()
-    return hollow.canonical(parse(hollow.emptied(document)))
+    root = parse(hollow.emptied(document))
+    canonical = hollow.canonical(root)
+    return canonical, hollow.document(root) if value_prefixes(root) else canonical

@@ -1,8 +1,10 @@
 """Housekeeping: what must happen because time has passed, and not because anybody did anything.
 
 Every round: claims whose lease is over are given back, wherever their worker died; mailbox deliveries that nobody confirmed in their time
-expire; so do those that wait in a lane which does not send. Now and then: nonces that no longer count are forgotten, and mailbox
-deliveries that should be confirmed by now (``confirm-within:``) raise an alarm, once and then daily.
+expire; so do those that wait in a lane which does not send.
+Messages of before are given the names that they are searched by (``store.naming``), some a round.
+Now and then: nonces that no longer count are forgotten, and mailbox deliveries that should be confirmed by now (``confirm-within:``) raise
+an alarm, once and then daily.
 
 What ends here ends for good, so ``steady`` decides, not the time of day (``bus.steady``). A round that fails is done again.
 """
@@ -16,7 +18,7 @@ from datetime import timedelta
 import structlog
 
 from bus import log, metrics
-from bus.lanes import Lane, Lanes, trouble
+from bus.lanes import Lane, Lanes, buried, trouble
 from bus.retry import RetryPolicy
 from bus.route import Route
 from bus.site import Clock
@@ -25,7 +27,7 @@ from bus.store import Missed, Store, Term
 PAUSE_SECONDS = 5.0
 #: Deadlines are looked at in every so manieth round: what is late by days may be noticed half a minute late.
 ROUNDS_A_LOOK = 6
-#: Transactions a lane may take for what has expired in it, in one round.
+#: Transactions that a round may take for what has expired in one lane, and for naming messages of before.
 _BATCHES = 10
 
 _log = structlog.get_logger()
@@ -60,6 +62,9 @@ class Housekeeping:
             self._lanes.nudge_all()
         for lane in self._lanes.stopped():
             await self._expire(lane)
+        for _ in range(_BATCHES):
+            if not await self._store.name_some():
+                break
 
     async def _expire(self, lane: Lane) -> None:
         """What waits in a lane that does not send expires on time all the same; a thousand a round, so that the rest has its turn."""
@@ -70,6 +75,7 @@ class Housekeeping:
             ended = await self._store.expire(lane.target, now, now - shortest, reasons)
             for missed in ended:
                 metrics.DELIVERIES.labels(missed.target, missed.status.lower()).inc()
+                buried(missed.route, missed.target, "5.4.7", reasons)
                 _log.info(log.BURIED, **_fields(missed), reason=reasons.get("en", ""))
             if not ended:
                 return

@@ -4,7 +4,7 @@ It promises: heads and bodies are bounded, each and together (``bus.sources``; `
 ``Retry-After``), no client can hold a connection open without sending or reading, connections are bounded and the one that idles longest
 makes room, and the client's TLS certificate reaches the door (uvicorn does neither; see ``ClientCertificateProtocol``).
 A request that could mean two things to two readers, or that speaks more of HTTP than we do, is refused before any door sees it.
-Health and metrics live here, and are open to whoever can reach the port; protocols live in the adapters.
+Pages of the daemon itself (``bus.health``) are open to whoever can reach the port; protocols live in the adapters.
 
 Standards: RFC 9112 (HTTP/1.1) sections 2.3, 3.2, 6.1, 6.3; RFC 9110 sections 7.8 (Upgrade), 8.4 (Content-Encoding), 10.1.1 (Expect).
 """
@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import orjson
 import structlog
 import uvicorn
+from httptools import HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from bus import log, metrics, points
+from bus import log, points, upgrade
 from bus.arriving import MOST_SILENCE, Arrival, Gone, Receive, Space, linger
-from bus.endpoint import Door, Request, Response
+from bus.endpoint import Door, Page, Request, Response
 from bus.errors import BusError
 from bus.octets import streamed
 from bus.offload import act_for
@@ -45,13 +45,32 @@ _ABORT = "govbus.abort"
 
 Scope = dict[str, Any]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-#: Names the part that is not well, or returns {} when all is.
-Health = Callable[[], Awaitable[Mapping[str, str]]]
-#: Brings the gauges up to date before they are read.
-Measure = Callable[[], Awaitable[None]]
 
 _log = structlog.get_logger()
 _HOST = re.compile(r"[A-Za-z0-9.\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+
+
+class _Parser(HttpRequestParser):
+    """llhttp. Where it stops, because another protocol was offered, a new one begins again with the head without the offer."""
+
+    def __init__(self, protocol: "ClientCertificateProtocol") -> None:
+        super().__init__(protocol)
+        self._protocol = protocol
+        # As uvicorn sets its own: a first request that says `close` may be answered although more was sent behind it.
+        self.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn feeds bytes
+        """Read on, whatever is offered."""
+        parser = self
+        while data:
+            try:
+                HttpRequestParser.feed_data(parser, data)
+            except HttpParserUpgrade as offered:
+                data = self._protocol.declined() + data[offered.args[0] :]
+                # Not the same one: it remembers a `Connection: close`.
+                parser = self._protocol.parser = _Parser(self._protocol)
+            else:
+                return
 
 
 class ClientCertificateProtocol(HttpToolsProtocol):
@@ -67,9 +86,14 @@ class ClientCertificateProtocol(HttpToolsProtocol):
     _head_held = 0
     _framing = 0
     _worked: RequestResponseCycle | None = None
+    _offered = False
     source = ""
     shows_certificate = False
     quiet_since = 0.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.parser = _Parser(self)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request; beyond MOST_CONNECTIONS, the connection that idles longest makes room."""
@@ -148,13 +172,24 @@ class ClientCertificateProtocol(HttpToolsProtocol):
         return self.cycle is not None and self.cycle.more_body
 
     def on_headers_complete(self) -> None:
-        """The application begins to read, and bounds what follows. Raises, and so answers 400, for what it would not get to read."""
+        """The application begins to read, and bounds what follows. Raises, and so answers 400, for a tunnel or a WebSocket."""
         self._in_headers = False
         self._hold_head(sum(len(name) + len(value) for name, value in self.headers))
-        if self.parser.should_upgrade():
-            # CONNECT, or Upgrade: the parser reads no further, and the application would take the body for empty.
+        self._offered = self.parser.should_upgrade()
+        if not self._offered:
+            super().on_headers_complete()
+        elif upgrade.is_refused(self.parser.get_method(), self.headers):
             raise ValueError("another protocol is asked for")
-        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """A head with an offer is no request yet: it comes again without one."""
+        if not self._offered:
+            super().on_message_complete()
+
+    def declined(self) -> bytes:
+        """The head that was read last, without its offer of another protocol."""
+        self._offered = False
+        return upgrade.without_offer(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._worked = cycle
@@ -207,21 +242,16 @@ class Application:
     def __init__(
         self,
         doors: Iterable[tuple[str, Door]],
-        health: Health,
-        ready: Health,
-        measure: Measure,
-        warnings: Callable[[], Mapping[str, str]] = dict,
+        pages: Mapping[str, Page],
         scratch: Path | None = None,
         whose: Callable[[bytes], str] = lambda _certificate: "",
     ) -> None:
-        """``scratch``: directory for bodies that are still coming in; the system's by default.
+        """``pages``: the daemon's own, by path. ``scratch``: directory for bodies that are still coming in; the system's by default.
 
         ``whose``: the partner that a client's certificate (DER) proves, or "".
         """
+        self._pages = pages
         self._whose = whose
-        self._probes = {"/healthz": health, "/readyz": ready}
-        self._measure = measure
-        self._warnings = warnings
         self._space = Space(scratch)
         self.replace_doors(doors)
 
@@ -293,16 +323,8 @@ class Application:
     async def _own_page(self, method: str, path: str) -> Response:
         if method not in {"GET", "HEAD"}:
             return Response(404, "text/plain", b"No such endpoint.\n")
-        if path == "/metrics":
-            await self._measure()
-            return Response(200, "text/plain; version=0.0.4; charset=utf-8", metrics.text())
-        probe = self._probes.get(path)
-        if probe is None:
-            return Response(404, "text/plain", b"No such page.\n")
-        unwell, warnings = dict(await probe()), dict(self._warnings())
-        body = {"status": "unwell" if unwell else "ok", "parts": unwell, "warnings": warnings}
-        body = {name: value for name, value in body.items() if value}
-        return Response(503 if unwell else 200, "application/json", orjson.dumps(body) + b"\n")
+        page = self._pages.get(path)
+        return Response(404, "text/plain", b"No such page.\n") if page is None else await page()
 
 
 #: Header fields that two readers of the same request might choose differently from, if there were two of them.

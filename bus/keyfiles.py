@@ -3,13 +3,19 @@
 ``own/<key>.key``, ``.crt``   PKCS#8 PEM, and its certificates, leaf first
 ``own/<key>.p12``             PKCS#12 (RFC 7292): key and certificate under a password
 ``own/<key>.p11``, ``.crt``   the URI of a key in a PKCS#11 token (``pkcs11.py``), and its certificate
-``own/<name>.crt`` alone      a retired certificate of ours, kept so that old receipts still verify
-``trust/<partner>/…``         ``.crt``, ``.pem``: certificates; ``.crl``: revocation lists (PEM or DER)
+``own/<name>.crt`` alone      a retired certificate of ours; ``own/<key>-….crt`` is of that key, and its old receipts still verify
+``trust/<partner>/…``         any number of files with certificates and revocation lists (``certfiles.py``), whatever their extension of
+                              these: ``.crt .cer .cert .pem .der .crl .p7b .p7c .p7``, in any case, or ``<hash>.0`` and ``.r0``
 
-Whatever cannot be used becomes a ``Fault`` and is left out. No fault shows anything of a key or a password.
+Whatever lies in a trust directory is read whole and counts, or it is named. What may change who is trusted is a fault: a file of which
+any part cannot be used, one that has no name of ours and holds a certificate or a list, a list that nobody there can have signed. The
+rest is a warning. No fault shows anything of a key or a password; nothing here waits for a file that is none.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+import os
+import re
+import stat
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +24,23 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from bus.answers import issued
-from bus.errors import BusError, Fault
+from bus import certfiles
+from bus.answers import incomplete, issued
+from bus.certfiles import Content
+from bus.errors import BusError, ConfigurationError, Fault, text
 from bus.methods import PrivateKey
+from bus.names import equal
 from bus.ocsp import MALFORMED
 from bus.pkcs11 import TokenKey, Uri
 from bus.signer import Signer, SoftKey
 from bus.trust import Demands, Trust, divided, is_authority, name_text
+
+#: Extensions of files with certificates and lists; and names as ``openssl rehash`` makes them.
+EXTENSIONS = frozenset({".crt", ".cer", ".cert", ".pem", ".der", ".crl", ".p7b", ".p7c", ".p7"})
+_LIKELY = EXTENSIONS | {".key", ".p12", ".pfx", ".p11"}
+_HASHED = re.compile(r"[0-9a-f]{8}\.r?[0-9]+")
+#: Octets of one file. The largest lists of public authorities have some ten megabytes.
+MOST_OCTETS = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +50,12 @@ class Own:
     signers: Mapping[str, Signer]
     tokens: tuple[TokenKey, ...]
     retired: tuple[x509.Certificate, ...]
+
+    def keyless(self, certs: Path) -> tuple[x509.Certificate, ...]:
+        """The certificates beside keys that cannot be used: what was signed with them is ours all the same."""
+        unusable = (certs / f"{name}.crt" for name in sorted(names(certs) - self.signers.keys()))
+        found = [one for path in unusable if path.exists() for one in certificates(path, [])]
+        return tuple(one for one in found if not is_authority(one))
 
 
 def names(certs: Path) -> frozenset[str]:
@@ -60,31 +82,110 @@ def own(certs: Path, passwords: Mapping[str, str], faults: list[Fault]) -> Own:
                 tokens += [token] if token else []
     keyless = (path for path in sorted(directory.glob("*.crt")) if not any(path.with_suffix(suffix).exists() for suffix in _FORMS))
     loose = [certificate for path in keyless for certificate in certificates(path, faults)]
+    faults += [_named(path, "own-unread", warning=True) for path in _idle(directory)]
     return Own(signers, tuple(tokens), tuple(certificate for certificate in loose if not is_authority(certificate)))
+
+
+def _idle(directory: Path) -> list[Path]:
+    """Files of our own directory that look like a key or a certificate and are none by their names: those are ours to choose."""
+    if not directory.is_dir():
+        return []
+    return [path for path in sorted(directory.iterdir()) if path.suffix not in {*_FORMS, ".crt"} and path.suffix.lower() in _LIKELY]
+
+
+def past(certs: Path, names: Iterable[str], usable: Collection[str]) -> tuple[x509.Certificate, ...]:
+    """Certificates of keys that signed before, by the keys' names: ``own/bus`` has them in ``own/bus-….crt``, and in ``own/bus.crt``.
+
+    ``usable``: names of keys that we have, whose files speak of the present.
+    """
+    stems = [name.removeprefix("own/") for name in names]
+    paths = [path for stem in stems for path in (certs / "own" / f"{stem}.crt", *sorted((certs / "own").glob(f"{stem}-*.crt")))]
+    without = [path for path in paths if path.exists() and f"own/{path.stem}" not in usable]
+    return tuple(one for path in without for one in certificates(path, []) if not is_authority(one))
 
 
 def trust(directory: Path, partner: str, demands: Demands, faults: list[Fault]) -> Trust:
     """What a partner's directory holds. An authority whose own issuer lies there too is an intermediate, any other an anchor."""
-    files = sorted(path for suffix in ("*.crt", "*.pem") for path in directory.glob(suffix))
+    contents = list(_contents(directory, faults))
     # A leaf's file may carry its chain: each certificate counts once.
-    found = dict.fromkeys(certificate for path in files for certificate in certificates(path, faults))
+    found = dict.fromkeys(certificate for _, content in contents for certificate in content.certificates)
     anchors, intermediates = divided([certificate for certificate in found if is_authority(certificate)])
     pinned = tuple(certificate for certificate in found if not is_authority(certificate))
-    crls = tuple(crl for path in sorted(directory.glob("*.crl")) for crl in _crls(path, (*anchors, *intermediates), faults))
-    return Trust(partner, anchors, pinned, crls, intermediates, demands)
+    crls: list[x509.CertificateRevocationList] = []
+    for path, content in contents:
+        for crl in content.crls:
+            _check_list(path, crl, (*anchors, *intermediates), faults)
+            crls += [crl] if crl not in crls else []
+    return Trust(partner, anchors, pinned, tuple(crls), intermediates, demands)
+
+
+def demand(faults: Iterable[Fault]) -> None:
+    """Raise ConfigurationError with all of them if any is more than a warning."""
+    found = list(faults)
+    if any(not fault.warning for fault in found):
+        raise ConfigurationError(found)
 
 
 def certificates(path: Path, faults: list[Fault]) -> Iterable[x509.Certificate]:
     """The certificates of a file."""
     try:
-        data = path.read_bytes()
-        found = x509.load_pem_x509_certificates(data) if b"-----BEGIN" in data else [x509.load_der_x509_certificate(data)]
-        for certificate in found:
-            _ = certificate.subject, certificate.issuer, certificate.extensions
+        return certfiles.read(_octets(path)).certificates
     except (*MALFORMED, OSError) as error:
         faults.append(_fault(path, error))
         return []
-    return found
+
+
+def _contents(directory: Path, faults: list[Fault]) -> Iterator[tuple[Path, Content]]:
+    """Each file of a directory that counts, and what it holds. A directory that does not exist is an empty one."""
+    try:
+        paths = sorted(directory.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        faults.append(_fault(directory, error))
+        return
+    for path in paths:
+        if path.is_dir():
+            faults.append(_named(path, "trust-subdirectory", warning=True))
+            continue
+        try:
+            octets = _octets(path)
+            if path.suffix.lower() in EXTENSIONS or _HASHED.fullmatch(path.name):
+                yield path, certfiles.read(octets)
+            else:
+                faults.append(_unread(path, octets))
+        except (*MALFORMED, OSError) as error:
+            faults.append(_fault(path, error))
+
+
+def _octets(path: Path) -> bytes:
+    """A file's octets. Raises OSError, ValueError for what is no regular file, or too large; neither a pipe nor a device is waited for."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no regular file; remove it")
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        octets = file.read(MOST_OCTETS + 1)
+    if len(octets) > MOST_OCTETS:
+        raise ValueError(f"it has more than {MOST_OCTETS >> 20} MB, as no file of certificates and revocation lists has")
+    return octets
+
+
+def _unread(path: Path, octets: bytes) -> Fault:
+    """A file whose name says nothing of certificates."""
+    if certfiles.suspected(octets):
+        return _named(path, "trust-misnamed", warning=False)
+    return _named(path, "trust-private-key" if certfiles.PRIVATE_KEY in octets else "trust-no-material", warning=True)
+
+
+def _check_list(path: Path, crl: x509.CertificateRevocationList, authorities: tuple[x509.Certificate, ...], faults: list[Fault]) -> None:
+    """Name a list that does not count in full."""
+    issuer = name_text(crl.issuer)
+    if unfit := incomplete(crl):
+        faults.append(_fault(path, f"{unfit}; put a complete list of {issuer} there"))
+    elif not any(issued(authority, crl) for authority in authorities):
+        if any(equal(authority.subject, crl.issuer) for authority in authorities):
+            faults.append(_fault(path, f"the revocation list does not bear the signature of its issuer {issuer}"))
+        else:
+            faults.append(_named(path, "trust-list-alone", warning=True, issuer=issuer))
 
 
 def _pem(path: Path, name: str, _password: str) -> tuple[Signer, None]:
@@ -130,21 +231,12 @@ def _certificate_beside(path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificates(chain.read_bytes())[0]
 
 
-def _crls(path: Path, authorities: tuple[x509.Certificate, ...], faults: list[Fault]) -> Iterable[x509.CertificateRevocationList]:
-    try:
-        data = path.read_bytes()
-        crl = x509.load_pem_x509_crl(data) if data.startswith(b"-----BEGIN") else x509.load_der_x509_crl(data)
-    except (*MALFORMED, OSError) as error:
-        faults.append(_fault(path, error))
-        return []
-    named = [authority for authority in authorities if authority.subject == crl.issuer]
-    if named and not any(issued(authority, crl) for authority in named):
-        faults.append(_fault(path, f"the revocation list does not bear the signature of its issuer {name_text(crl.issuer)}"))
-    return [crl]
-
-
 def _fault(path: Path, cause: Exception | str) -> Fault:
     if isinstance(cause, BusError):
         return Fault(str(path), 1, 1, cause.reason("en"), vi=cause.reason("vi"))
     text = str(cause) or type(cause).__name__
     return Fault(str(path), 1, 1, f"cannot be used: {text.splitlines()[0]}")
+
+
+def _named(path: Path, key: str, *, warning: bool, **values: object) -> Fault:
+    return Fault(str(path), 1, 1, text(key, "en", **values), warning=warning, vi=text(key, "vi", **values))

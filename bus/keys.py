@@ -20,7 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from bus import keyfiles
 from bus.answers import Answer, key_of
-from bus.errors import BusError, ConfigurationError, Fault, Rejected, suggestion
+from bus.errors import BusError, Fault, Rejected, suggestion
+from bus.names import same_name
 from bus.pkcs11 import TokenKey
 from bus.revocation import Statuses
 from bus.signer import Signer
@@ -33,7 +34,6 @@ from bus.trust import (
     name_text,
     policies_of,
     readable,
-    same_name,
     subject,
     subject_key_identifier,
 )
@@ -84,7 +84,8 @@ class _Known:
 class Keyring:
     """Our keys by name, and each partner's trust. Built by ``load``; read-only but for its memory of certificates identified.
 
-    ``tokens``: those of our keys that lie in a PKCS#11 token; ``statuses``: what is known of revocations, which others fill.
+    ``tokens``: those of our keys that lie in a PKCS#11 token; ``statuses``: what is known of revocations, which others fill;
+    ``warnings``: what lies in ``certs/`` and does not count.
     """
 
     signers: Mapping[str, Signer]
@@ -92,6 +93,7 @@ class Keyring:
     trusts: Mapping[str, Trust]
     tokens: tuple[TokenKey, ...] = ()
     statuses: Statuses = field(default_factory=Statuses, repr=False, compare=False)
+    warnings: tuple[Fault, ...] = field(default=(), repr=False, compare=False)
     _identified: dict[tuple[bytes, Purpose, tuple[bytes, ...]], _Known] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -106,13 +108,27 @@ class Keyring:
 
         ``demands``: what partners' entries ask of their certificates; ``passwords``: of PKCS#12 files and tokens, by our key's name.
         """
+        keyring, faults = cls.usable(certs, trust, demands, passwords)
+        keyfiles.demand(faults)
+        return keyring
+
+    @classmethod
+    def usable(
+        cls,
+        certs: Path,
+        trust: Mapping[str, str],
+        demands: Mapping[str, Demands] | None = None,
+        passwords: Mapping[str, str] | None = None,
+    ) -> tuple["Keyring", list[Fault]]:
+        """As ``load``, but whatever of it can be used, and the bad files' faults.
+
+        A certificate of ours whose key cannot be used counts as retired.
+        """
         faults: list[Fault] = []
         own = keyfiles.own(certs, passwords or {}, faults)
         asked = demands or {}
         trusts = {name: keyfiles.trust(certs / place, name, asked.get(name, Demands()), faults) for name, place in trust.items()}
-        if faults:
-            raise ConfigurationError(faults)
-        return cls(own.signers, own.retired, trusts, own.tokens)
+        return cls(own.signers, own.retired + own.keyless(certs), trusts, own.tokens, warnings=tuple(faults)), faults
 
     def signer(self, name: str) -> Signer:
         """Our key called ``own/<name>``; KeyError naming those there are."""

@@ -14,9 +14,10 @@ from datetime import timedelta
 
 import structlog
 
-from bus import log, metrics
+from bus import conditions, log, metrics
 from bus.breaker import Breaker
-from bus.errors import Deferred
+from bus.delivery import Delivery
+from bus.errors import LANGUAGES, BusError, Deferred, Quoted, text
 from bus.offload import READS
 from bus.options import PushOptions
 from bus.store import Owed, Store, Work
@@ -29,6 +30,9 @@ POLL_SECONDS = 0.5
 BYTES_IN_FLIGHT = 64 << 20
 #: One claim takes bodies until it has this much, so that lanes that claim at the same time share the rest.
 _BYTES_A_CLAIM = 8 << 20
+
+#: Attempts that fail one after the other, one of them a repetition, until somebody is told: fewer messages than stop a lane.
+_TROUBLE = 3
 
 #: Works one claimed delivery, and says what it learnt: None when it was taken.
 Attempt = Callable[[Work], Awaitable[Exception | None]]
@@ -138,7 +142,7 @@ class Lane:
             trouble(error, self.target)
             failure = error
         if self.breaker:
-            self._hear(self.breaker, work.delivery.id, failure)
+            self._hear(self.breaker, work.delivery, failure)
 
     def _ended(self, task: asyncio.Task[None], work: Work) -> None:
         del self.in_flight[task]
@@ -146,17 +150,25 @@ class Lane:
         if self.full or (self.behind and work.delivery.order_key):
             self.nudge.set()
 
-    def _hear(self, breaker: Breaker, delivery: str, failure: Exception | None) -> None:
+    def _hear(self, breaker: Breaker, delivery: Delivery, failure: Exception | None) -> None:
         """Tell the breaker what was learnt, and everybody else when that changes whether we send."""
         before, now = breaker.opened, _now()
-        breaker.heard(delivery, failure, now)
-        if before is None and breaker.opened is not None:
-            metrics.STOPPED_LANES.labels(self.target).set(1)
-            _log.error(log.PARTNER_DOWN, target=self.target, reason=breaker.reasons["en"], probe_in=round(breaker.probe_at - now, 1))
-        elif before is not None and breaker.opened is None:
-            metrics.STOPPED_LANES.labels(self.target).set(0)
-            _log.info(log.PARTNER_BACK, target=self.target, seconds=round(now - before, 1))
+        breaker.heard(delivery.id, failure, now)
+        self._tell_trouble(breaker, delivery, failure)
+        if before is not None and breaker.opened is None:
             self.nudge.set()
+
+    def _tell_trouble(self, breaker: Breaker, delivery: Delivery, failure: Exception | None) -> None:
+        """A partner that is down, or one that has too little to take for that and fails with it again and again."""
+        metrics.STOPPED_LANES.labels(self.target).set(breaker.opened is not None)
+        if breaker.opened is not None:
+            conditions.open(conditions.PARTNER_DOWN, self.target, breaker.reasons, target=self.target)
+        else:
+            conditions.close(conditions.PARTNER_DOWN, self.target)
+            if breaker.failures >= _TROUBLE and delivery.attempt > 1 and isinstance(failure, BusError):
+                conditions.open(conditions.PARTNER_TROUBLE, self.target, failure.reasons, target=self.target, code=failure.code)
+        if not breaker.failures:
+            conditions.close(conditions.PARTNER_TROUBLE, self.target)
 
 
 class Lanes:
@@ -214,8 +226,20 @@ class Lanes:
                 trouble(error)
                 continue
             self.open(dict.fromkeys(targets))
+            await self._hasten(targets)
             for target in targets:
                 self.nudge(target)
+
+    async def _hasten(self, targets: Sequence[str]) -> None:
+        """An operator's word is heard by a lane that is stopped, too: what he wants sent now is its next probe."""
+        stopped = {lane.target: lane.breaker for lane in self.stopped() if lane.breaker and lane.target in targets}
+        try:
+            hurried = await READS.run(self._store.hurried, list(stopped)) if stopped else ()
+        except Exception as error:  # noqa: BLE001 - as in _claim
+            trouble(error)
+            return
+        for target in hurried:
+            stopped[target].hasten()
 
     @contextlib.contextmanager
     def at_once(self, owed: Sequence[Owed]) -> Iterator[list[Owed]]:
@@ -280,10 +304,19 @@ class Lanes:
         await asyncio.gather(*ending, return_exceptions=True)
 
 
+def buried(route: str, target: str, code: str, reasons: Mapping[str, str]) -> None:
+    """A delivery ended without success: counted, and an alarm where it is the first of its route and target for a while."""
+    metrics.BURIED.labels(route, target, code).inc()
+    said = {"route": route, "target": target, "code": code, "detail": Quoted(reasons)}
+    words = {language: text("condition-buried", language, **said) for language in LANGUAGES}
+    conditions.open(conditions.BURIED, f"{route}: {target}", words, route=route, target=target, code=code)
+
+
 def trouble(error: Exception, target: str = "") -> None:
-    """A loop could not do its round: the store is away, or we have a bug. Either way it goes on."""
+    """A loop could not do its round: something is away, or we have a bug. Either way it goes on. Of the store its condition tells."""
     if isinstance(error, Deferred):
-        _log.warning(log.STORE_UNAVAILABLE, target=target, reason=error.reason("en"))
+        if error.key != "store-unavailable":
+            _log.warning(log.PUT_OFF, target=target, code=error.code, reason=error.reason("en"))
     else:
         _log.error(log.UNEXPECTED, target=target, exc_info=error)
 

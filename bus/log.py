@@ -1,16 +1,18 @@
 """Logs: one JSON line an event on stderr, every line with its fields in the same order; and the names of the events.
 
-A line never holds a body, a key, a password or a certificate: ids, names, codes, counts and reasons only.
+A line never holds a body, a key, a password or a certificate: ids, names, codes, counts and reasons only. A stranger's words in it
+command no terminal (``bus.plain``).
 """
 
-import contextlib
-import io
+import json
 import logging
-import sys
 from typing import TextIO, cast
 
 import orjson
 import structlog
+
+from bus.outlet import Outlet
+from bus.plain import plain_json
 
 # The life of a message, in order. Operators search by these names; docs and tests use them too.
 ACCEPTED = "message.accepted"
@@ -34,6 +36,15 @@ UNEXPECTED = "bus.unexpected-error"
 RELEASED = "store.released"
 PARTNER_DOWN = "alarm.partner-down"
 PARTNER_BACK = "lane.partner-back"
+PARTNER_TROUBLE = "alarm.partner-trouble"
+PARTNER_WELL = "alarm.partner-trouble.over"
+FETCHING_FAILS = "alarm.fetching-trouble"
+FETCHING_WORKS = "alarm.fetching-trouble.over"
+ROUTE_FAILS = "alarm.route-fails"
+ROUTE_WORKS = "alarm.route-fails.over"
+BURIALS = "alarm.buried"
+BURIALS_OVER = "alarm.buried.over"
+HELD = "delivery.held"
 UNCONFIRMED = "alarm.unconfirmed"
 CHECKPOINT = "checkpoint.written"
 TIMESTAMPED = "checkpoint.time-stamped"
@@ -46,7 +57,11 @@ REVOCATION_ACCEPTED = "revocation.accepted-unknown"
 TOKEN_DOWN = "alarm.token-unavailable"  # noqa: S105 - an event
 TOKEN_BACK = "token.available"  # noqa: S105 - an event
 CERTIFICATE_EXPIRING = "alarm.certificate-expiring"
-STORE_UNAVAILABLE = "store.unavailable"
+STORE_UNAVAILABLE = "alarm.store-unavailable"
+STORE_BACK = "alarm.store-unavailable.over"
+PUT_OFF = "engine.put-off"
+OPERATORS_ELSEWHERE = "operators.another-port"
+OPERATORS_EXPOSED = "operators.exposed"
 BROKER_CONNECTED = "broker.connected"
 BROKER_LOST = "broker.lost"
 WORKER_DIED = "worker.died"
@@ -62,26 +77,23 @@ def _in_order(_logger: object, _method: str, event: structlog.typing.EventDict) 
 
 
 def _dumps(event: structlog.typing.EventDict, **_: object) -> str:
-    return orjson.dumps(event, default=str).decode()
+    return line(event)
 
 
-class _Stderr(io.TextIOBase):
-    """Standard error, which may fail: a full disk under the log loses log lines, and neither a lane nor an answer."""
+def line(event: object) -> str:
+    """``event`` as one line of JSON, whatever is in it: what a line is about must not fail because the line cannot be written.
 
-    def write(self, text: str) -> int:
-        """Write what can be written."""
-        with contextlib.suppress(OSError):
-            sys.stderr.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        """Flush what can be flushed; the rest stays in stderr's own, bounded, buffer."""
-        with contextlib.suppress(OSError):
-            sys.stderr.flush()
+    orjson takes neither whole numbers of more than 64 bits, as serial numbers have, nor text with halves of characters.
+    """
+    try:
+        return plain_json(orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
+    except TypeError:
+        return json.dumps(event, default=str, skipkeys=True)
 
 
 def configure(level: str = "INFO") -> None:
-    """Send structlog's and the standard library's logs (uvicorn, aiohttp, alembic) to stderr as JSON lines."""
+    """Send structlog's and the standard library's logs (uvicorn, aiohttp, alembic) to stderr as JSON lines. See ``bus.outlet``."""
+    outlet = cast("TextIO", Outlet())
     shared: list[structlog.typing.Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -91,10 +103,10 @@ def configure(level: str = "INFO") -> None:
     structlog.configure(
         processors=[*shared, structlog.processors.JSONRenderer(serializer=_dumps)],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelName(level)),
-        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Stderr())),
+        logger_factory=structlog.WriteLoggerFactory(outlet),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(_Stderr())
+    handler = logging.StreamHandler(outlet)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -1,10 +1,13 @@
 """Parse XML whose octets counterparties' exports have slightly broken, without changing the octets that are kept.
 
+Whoever hands such a message on as valid hands on ``mended``: the octets that were read, which every parser reads.
+
 Two accidents are common in edXML files and harmless: stray text in front of the first tag (or a byte order mark in a wrong place),
 and an ``xlink:`` prefix that nobody declared. ``parse`` reads past both; the message itself is stored, digested and sent on as it
 came. Everything else is ``xmlio``'s to refuse: Rejected 5.6.0 to 5.6.2, a DOCTYPE among it, wherever it stands.
 """
 
+import codecs
 import re
 
 from lxml import etree
@@ -29,6 +32,21 @@ def parse(body: bytes) -> etree._Element:
         if error.key != "xml-malformed" or b"xlink:" not in mended or b"xmlns:xlink" in mended:
             raise
     return xmlio.parse(_with_xlink(mended))
+
+
+def mended(body: bytes) -> bytes:
+    """``body``, or, where XML 1.0 has it for none, what ``parse`` reads of it instead. Raises what ``parse`` raises."""
+    rest = _without_stray_text(body)
+    stray = body[: len(body) - len(rest)]
+    if stray == codecs.BOM_UTF8 or (not stray.strip(b" \t\r\n") and not rest.startswith(b"<?xml")):
+        rest = body
+    if b"xlink:" not in rest or b"xmlns:xlink" in rest:
+        return rest
+    try:
+        xmlio.parse(rest)
+    except Rejected:
+        return _with_xlink(rest)
+    return rest
 
 
 def _without_stray_text(body: bytes) -> bytes:

@@ -30,6 +30,8 @@ FROM = "from"
 RECEIVERS = "receivers"
 #: edXML DocumentId (for a status: that of the document it speaks of).
 DOCUMENT_ID = "document-id"
+#: edXML Code, as ``30002/KH-CVT``: the document's number as people write it. Where it is missing, the last part of DOCUMENT_ID is.
+NUMBER = "document-number"
 #: edXML Subject (for a status: its code and description), for lists that people read.
 SUBJECT = "subject"
 #: Media type of the body.

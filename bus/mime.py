@@ -2,9 +2,10 @@
 
 ``media_type`` reads a Content-Type, ``related`` cuts a package into its root and its parts by Content-ID, ``package`` writes one.
 
-Promise: every byte of a package is either in a part that is returned or was required by the grammar. What the reader cannot account
-for (text before the first boundary, a missing closing boundary, a second part of the same name) is refused, never dropped: the
-standard library's ``email`` accepts a truncated package and loses the rest of it.
+Promise: every byte of a package is in a part that is returned, or was required by the grammar, or is a preamble or epilogue, which mean
+nothing (RFC 2046, 5.1.1). What the reader cannot account for (headers before the first boundary, a boundary after the last, a missing
+closing boundary, a second part of the same name) is refused, never dropped: the standard library's ``email`` accepts a truncated package
+and loses the rest of it.
 
 Raises Rejected ``mime-invalid`` with what is wrong.
 
@@ -26,7 +27,7 @@ MOST_PARTS = 100
 #: Octets of one part's header. Real ones are under 500.
 MOST_HEADER = 8192
 
-_PARAMETER = re.compile(r';\s*([A-Za-z0-9!#$&^_.+*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))')
+_PARAMETER = re.compile(r';[ \t]*([A-Za-z0-9!#$&^_.+*-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^;"]*))')
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=? ]{0,69}[0-9A-Za-z'()+_,\-./:=?]")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n|\A\r?\n")
 _END_OF_DELIMITER = re.compile(rb"(--)?[ \t]*(\r?\n|\Z)")
@@ -34,7 +35,10 @@ _FOLD = re.compile(r"\r?\n[ \t]+")
 _LINE_END = re.compile(r"\r?\n")
 #: A header's line (RFC 5322, 2.2): a name, and a text without control characters, a bare carriage return among them.
 _LINE = re.compile(r"([!-9;-~]+):([^\x00-\x08\x0a-\x1f\x7f]*)")
-_WHITE_SPACE = b" \t\r\n"
+#: A header where a preamble may stand: the real Content-Type is inside the package (Mono's WCF), which two readers would cut in two ways.
+_HEADER_WITHIN = re.compile(rb"^Content-", re.IGNORECASE | re.MULTILINE)
+#: What surrounds a header's value (RFC 822, LWSP).
+_BLANK = " \t\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +82,15 @@ def media_type(value: str) -> MediaType:
     found = _PARAMETER.findall(semicolon + rest)
     parameters: dict[str, str] = {}
     for key, quoted, plain in found:
-        text = re.sub(r"\\(.)", r"\1", quoted) if quoted else plain.strip().strip("'")
+        text = re.sub(r"\\(.)", r"\1", quoted) if quoted else plain.strip(_BLANK).strip("'")
         if parameters.setdefault(key.lower(), text) != text:
             raise _invalid(f"the parameter '{key[:60]}' of a media type is given twice")
-    return MediaType(name.strip().lower(), parameters)
+    return MediaType(name.strip(_BLANK).lower(), parameters)
 
 
 def content_id(value: str) -> str:
     """The comparable form of a Content-ID header or of what follows ``cid:``: no angle brackets, percent-encoding undone."""
-    return unquote(value.strip().removeprefix("<").removesuffix(">"))
+    return unquote(value.strip(_BLANK).removeprefix("<").removesuffix(">"))
 
 
 def related(media: MediaType, body: bytes) -> Related:
@@ -149,19 +153,20 @@ def _chunks(body: bytes, delimiter: bytes) -> list[memoryview]:
             continue
         if begin >= 0:
             chunks.append(view[begin : _before_line_end(body, position)])
-        elif body[:position].strip(_WHITE_SPACE):
-            raise _invalid("there is content before the first boundary: the Content-Type names another one")
+        elif _HEADER_WITHIN.search(body, 0, position):
+            raise _invalid("there are headers before the first boundary: the Content-Type names another one")
         if line[1]:
-            return _closed(chunks, body[line.end() :])
+            return _closed(chunks, body, line.end(), delimiter)
         if len(chunks) == MOST_PARTS:
             raise _invalid(f"more than {MOST_PARTS} parts")
         begin = position = line.end()
     raise _invalid("the boundary is nowhere in the body" if begin < 0 else "the closing boundary is missing: the package is cut short")
 
 
-def _closed(chunks: list[memoryview], epilogue: bytes) -> list[memoryview]:
-    if epilogue.strip(_WHITE_SPACE):
-        raise _invalid("there is content after the closing boundary")
+def _closed(chunks: list[memoryview], body: bytes, end: int, delimiter: bytes) -> list[memoryview]:
+    if body.find(b"\n" + delimiter, max(end - 1, 0)) >= 0:
+        # Whoever reads on would find a part more than whoever stops here.
+        raise _invalid("there is a boundary after the closing one")
     if not chunks:
         raise _invalid("the package has no parts")
     return chunks
@@ -179,7 +184,7 @@ def _part(chunk: memoryview) -> Part:
     media = media_type(headers.get("content-type", "text/plain"))
     if media.name.startswith("multipart/"):
         raise _invalid("a package within a package is not accepted")
-    data = _decoded(chunk[blank.end() :], headers.get("content-transfer-encoding", "binary").strip().lower())
+    data = _decoded(chunk[blank.end() :], headers.get("content-transfer-encoding", "binary").lower())
     return Part(media, content_id(headers.get("content-id", "")), data)
 
 
@@ -190,7 +195,7 @@ def _headers(raw: bytes) -> dict[str, str]:
         found = _LINE.fullmatch(line)
         if found is None or found[1].lower() in headers:
             raise _invalid(f"a part's header line '{line[:60]}' is malformed or repeated")
-        headers[found[1].lower()] = found[2].strip()
+        headers[found[1].lower()] = found[2].strip(_BLANK)
     return headers
 
 

@@ -36,6 +36,10 @@ POINTS: Final[Mapping[str, str]] = {
     # Checkpoints of the journal.
     "checkpoint.signed": "a checkpoint is signed; it is not stored",
     "timestamp.fetched": "the authority has time-stamped a checkpoint; the token is not stored",
+    # A restore, which an operator types.
+    "restore.marked": "a backup is unpacked beside data/, and it is noted what takes whose place; data/ is as it was",
+    "restore.aside": "what was in data/ has another name; there is no data/",
+    "restore.placed": "the backup is in data/; the note is still there",
     # The daemon's own life.
     "start.begun": "a daemon starts; what its last life had claimed is still claimed",
     "start.released": "what the last life had claimed is free again; no lane is open",

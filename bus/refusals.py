@@ -1,13 +1,13 @@
-"""Refusals of strangers: what is kept of them when nobody was identified, however many there are.
+"""Refusals: what is kept of what was refused at a door, however many there are. Each is counted, and has a reference.
 
-They are counted by minute, endpoint, code and source (the address, as ``bus.sources`` sees it). The first of each is journalled and
-logged at once, under a reference that all of them share; how many more there were follows in one row under the same reference when the
-minute is over.
+A partner's are journalled and logged one by one. Where nobody was identified they are counted by minute, endpoint, code and source (the
+address, as ``bus.sources`` sees it). The first of each is journalled and logged at once, under a reference that all of them share; how many
+more there were follows in one row under the same reference when the minute is over.
 So a stranger's reference leads to its minute, code and source, and a flood costs a few rows a minute.
 
-Promise: at most MOST rows of sources a minute, beyond which one row for each endpoint and code stands for all further sources (``OTHERS``);
-twice that with the rows that close a minute. What a process held when it was killed is lost: the numbers of its last minute, and never
-a first one. What the store cannot take waits for the next minute; at most MOST_CLOSED counts wait.
+Promise: of strangers at most MOST rows of sources a minute, beyond which one row for each endpoint and code stands for all further sources
+(``OTHERS``); twice that with the rows that close a minute. What a process held when it was killed is lost: the numbers of its last minute,
+and never a first one. What the store cannot take waits for the next minute; at most MOST_CLOSED counts wait.
 """
 
 import asyncio
@@ -16,13 +16,16 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 import structlog
 
-from bus import log
-from bus.errors import Deferred
+from bus import log, metrics
+from bus.errors import BusError, Deferred
+from bus.lanes import trouble
+from bus.message import DOCUMENT_ID, NUMBER, SUBJECT, Message
 from bus.offload import owner
-from bus.site import Clock
+from bus.site import Clock, Site
 from bus.store import Store
 
 #: Rows a minute for the sources of strangers' refusals.
@@ -34,7 +37,63 @@ OTHERS = "*"
 #: How often it is looked whether the minute is over, in seconds.
 _LOOK = 2.0
 
+#: What is journalled of a refused message -> its header; and characters of the place of its error.
+_ABOUT = {"document_id": DOCUMENT_ID, "number": NUMBER, "subject": SUBJECT}
+_MOST_PLACE = 1_000
+
 _log = structlog.get_logger()
+
+
+def as_failure(error: Exception, reference: str) -> BusError:
+    """The error, or what the outside is told of one that nobody foresaw: 4.3.0, with its traceback in the log under ``reference``."""
+    if isinstance(error, BusError):
+        return error
+    _log.error(log.UNEXPECTED, reference=reference, exc_info=error)
+    return Deferred("bus-error", reference=reference)
+
+
+class Refusals:
+    """The refusals of one process. ``site`` is the present generation's; ``strangers`` are to be run and flushed."""
+
+    def __init__(self, store: Store, clock: Clock, site: Site) -> None:
+        self.site = site
+        self.strangers = Strangers(store, clock)
+        self._store = store
+
+    async def refuse(self, endpoint: str, partner: str, error: Exception, digest: str, message: Message | None = None) -> str:
+        """Journal a refusal once and return its reference; an unexpected error is logged with its traceback under it.
+
+        ``message``: what was refused, where it could be read that far. Where no ``partner`` was identified the refusal shares reference and
+        row with others of its kind.
+        """
+        known: str = getattr(error, "reference", "")
+        if known:
+            return known
+        failure = error if isinstance(error, BusError) else Deferred("bus-error", reference="")
+        metrics.REFUSED.labels(endpoint, failure.code).inc()
+        metrics.REFUSED_PARTNERS.labels(partner if partner in self.site.partners else "").inc()
+        seen, first = (None, True) if partner else self.strangers.count(endpoint, failure.code, failure.reasons)
+        reference = seen.reference if seen else secrets.token_hex(6)
+        error.reference = reference  # type: ignore[attr-defined]
+        if first:
+            await self._tell(endpoint, partner, as_failure(error, reference), digest, reference, seen.source if seen else "", message)
+        return reference
+
+    async def _tell(
+        self, endpoint: str, partner: str, failure: BusError, digest: str, reference: str, source: str, message: Message | None
+    ) -> None:
+        """Log and journal one of a kind."""
+        whence = {"source": source} if source else {}
+        where = {"endpoint": endpoint, "partner": partner, "at": failure.at, **whence}
+        _log.info(log.REFUSED, reference=reference, code=failure.code, reason=failure.reason("en"), **where)
+        told = {name: message.header(header) for name, header in _ABOUT.items()} if message else {}
+        about = {name: value for name, value in {"place": failure.at[:_MOST_PLACE], **told}.items() if value}
+        named = partial(self._store.refuse, endpoint=endpoint, partner=partner, message_id=reference, source=source)
+        try:
+            await named(code=failure.code, reasons=failure.reasons, digest=digest, about=about)
+        except Deferred as failing:
+            # The store is what is failing: the log line above is all that is left, and the partner keeps the message.
+            trouble(failing)
 
 
 @dataclass(slots=True)

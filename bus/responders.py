@@ -15,7 +15,7 @@ import contextlib
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,9 +24,9 @@ import aiohttp
 import structlog
 from cryptography import x509
 
-from bus import log, metrics, ocsp
+from bus import conditions, log, metrics, ocsp
 from bus.answers import Answer, key_of, read_crl, read_ocsp
-from bus.errors import Phrase, text
+from bus.errors import LANGUAGES, Phrase, text
 from bus.ocsp import MALFORMED, Unanswered
 from bus.offload import LARGE
 from bus.revocation import Failure, Link, Statuses
@@ -82,13 +82,6 @@ class Responders:
         self._statuses = statuses
         self._attach()
         self._end_outages()
-
-    def unwell(self, language: str) -> Mapping[str, str]:
-        """What an operator should know, by partner."""
-        return {
-            f"revocation {partner}": text("revocation-unavailable", language, **_said(partner, out))
-            for partner, out in self._outages.items()
-        }
 
     async def run(self) -> None:
         """Ask again in time, for ever."""
@@ -225,7 +218,7 @@ class Responders:
         for partner in self._outages.keys() - waiting:
             del self._outages[partner]
             metrics.REVOCATION_DOWN.labels(partner).set(0)
-            _log.info(log.REVOCATION_BACK, partner=partner)
+            conditions.close(conditions.REVOCATION, partner)
 
     def _failed(self, link: Link, detail: str, *, doubtful: bool = False) -> None:
         now = self._clock()
@@ -234,14 +227,10 @@ class Responders:
         if outage is None:
             outage = self._outages[link.partner] = _Outage(now, detail, link.rules.accept_unknown)
             metrics.REVOCATION_DOWN.labels(link.partner).set(1)
-            said = _said(link.partner, outage)
-            _log.error(
-                log.REVOCATION_DOWN,
-                partner=link.partner,
-                en=text("revocation-unavailable", "en", **said),
-                vi=text("revocation-unavailable", "vi", **said),
-            )
         outage.detail = detail
+        said = _said(link.partner, outage)
+        reasons = {language: text("revocation-unavailable", language, **said) for language in LANGUAGES}
+        conditions.open(conditions.REVOCATION, link.partner, reasons, partner=link.partner)
 
     def _accepted(self, link: Link) -> None:
         """A certificate passes in its grace: nobody must have to guess later which ones did."""

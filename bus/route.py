@@ -25,9 +25,9 @@ from functools import cached_property
 
 from lxml import etree
 
-from bus import views
+from bus import lexical, views
 from bus.errors import Rejected
-from bus.exchange import Exchange, Step, Target
+from bus.exchange import Exchange, Step, Target, blamed
 from bus.message import RECEIVERS, SENDER, Message
 from bus.retry import RetryPolicy
 from bus.site import Site
@@ -102,26 +102,35 @@ class Route:
         """The message past the gate. Routing is tried on it as it came in, so that what has nowhere to go is refused at the door."""
         return self._routed(self._through(self.gate, message, now))
 
-    def process(self, message: Message, now: datetime) -> Exchange:
-        """The message after every step, with ``to`` naming at least one target."""
-        return self._routed(self._through(self.steps, message, now))
+    def process(self, message: Message, now: datetime, *, ours: bool = False) -> Exchange:
+        """The message after every step, with ``to`` naming at least one target. ``ours``: it comes here changed by a route before."""
+        exchange = self._through(self.steps, message, now, ours=ours)
+        try:
+            return self._routed(exchange)
+        except Rejected as error:
+            raise blamed(error, exchange, "choose" if self.choose else "to", checks=True) from error
 
     def order_key(self, message: Message) -> str:
         """Messages of one sender with the same non-empty key leave in order. Stores index it, so a long one is digested."""
         said = self.order_by.string(views.of(message, self.site)) if self.order_by else ""
         # The sender's own: nobody holds back what another sends, by knowing its number.
-        key = f"{message.header(SENDER)}\t{said}" if said else ""
+        key = f"{self._owner(message.header(SENDER))}\t{said}" if said else ""
         return key if len(key) <= MOST_KEY else hashlib.sha256(key.encode()).hexdigest()
 
-    def _through(self, steps: Iterable[Step], message: Message, now: datetime) -> Exchange:
+    def _owner(self, sender: str) -> str:
+        """The organisation behind a partner's name, which may change while its messages wait (``store.names``)."""
+        partner = self.site.partners.get(sender)
+        return partner.codes[0] if partner else sender
+
+    def _through(self, steps: Iterable[Step], message: Message, now: datetime, *, ours: bool = False) -> Exchange:
         history = (self.note,) if self.block else ()
-        exchange = Exchange(message=message, original=message, route=self.name, now=now, history=history)
+        exchange = Exchange(message=message, original=message, route=self.name, now=now, history=history, ours=ours)
         for step in steps:
             exchange = step(exchange)
         return exchange
 
     def _routed(self, exchange: Exchange) -> Exchange:
-        only = exchange.message.header(RECEIVERS).split()
+        only = lexical.words(exchange.message.header(RECEIVERS))
         if only and self.to and not any(entry.owners for entry in self.to):
             # Nothing is asked of the message: it need not be looked at.
             return replace(exchange, to=_merged(Target(entry.name, receivers=tuple(only)) for entry in self.to))
@@ -208,7 +217,7 @@ def _reduced(view: etree._Element, receivers: Sequence[Receiver]) -> etree._Elem
 
 
 def _text(element: etree._Element) -> str:
-    return (element.text or "").strip()
+    return lexical.trimmed(element.text or "")
 
 
 def _merged(targets: Iterable[Target]) -> tuple[Target, ...]:

@@ -19,10 +19,11 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 from tempfile import TemporaryDirectory
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from lxml import etree
 
+from bus import schema_errors
 from bus.errors import Phrase, Rejected
 
 #: More errors than this help nobody, and an answer has to stay small.
@@ -50,6 +51,9 @@ class Library:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._files: dict[str, bytes] = {}
+        self._full: dict[str, Any] = {}
+        self._asking = threading.Lock()
+        self._declared: dict[str, frozenset[str]] = {}
         # libxml2 keeps a schema's error list and a stylesheet's profile in the object: threads must not share them.
         self._compiled = threading.local()
 
@@ -79,6 +83,14 @@ class Library:
         """The compiled stylesheet, which can read and write no file and no network. Raises ValueError as ``schema`` does."""
         return self._compile("stylesheet", name, self._stylesheet)
 
+    def declared(self, name: str) -> frozenset[str]:
+        """Local names of all elements that the schema, and whatever it refers to, declares."""
+        if name not in self._declared:
+            trees = self._closure(name).values()
+            found = (element.get("name") for tree in trees for element in tree.iter("{http://www.w3.org/2001/XMLSchema}element"))
+            self._declared[name] = frozenset(element for element in found if element)
+        return self._declared[name]
+
     def validate(self, name: str, tree: etree._Element) -> None:
         """Raise Rejected 5.6.3 with every error (XPath, line, what was expected) unless ``tree`` is valid against schema ``name``."""
         schema = self.schema(name)
@@ -91,7 +103,19 @@ class Library:
         errors = tuple(_explain(fault, None if crowded else tree) for fault in faults[:MOST_ERRORS])
         if len(faults) > MOST_ERRORS:
             errors += (Phrase("xsd-more", {"count": len(faults) - MOST_ERRORS}),)
+        if not crowded and len(faults) <= MOST_ERRORS:
+            errors += self._more(name, tree, {str(error.values.get("path")) for error in errors})
         raise Rejected("schema-invalid", at=str(errors[0].values["path"]), schema=name, errors=errors)
+
+    def _more(self, name: str, tree: etree._Element, known: set[str]) -> tuple[Phrase, ...]:
+        """What libxml2 did not get to say; nothing where xmlschema cannot say it either."""
+        try:
+            with self._asking:
+                if name not in self._full:
+                    self._full[name] = self._from_copy(name, schema_errors.compiled)
+            return tuple(schema_errors.more_errors(self._full[name], tree, _path_of, known))
+        except Exception:  # noqa: BLE001 - the refusal stands on libxml2's errors; a second opinion must not undo it
+            return ()
 
     def _compile(self, kind: str, name: str, compiler: Callable[[str], T]) -> T:
         cache: dict[str, T] = self._compiled.__dict__
@@ -108,12 +132,16 @@ class Library:
         return cache[key]
 
     def _schema(self, name: str) -> etree.XMLSchema:
+        return self._from_copy(name, lambda file: etree.XMLSchema(file=str(file)))
+
+    def _from_copy(self, name: str, compiler: Callable[[Path], T]) -> T:
+        """What ``compiler`` makes of a private copy of the schema and all that it refers to."""
         with TemporaryDirectory(prefix="govbus-schemas-") as copy:
             for file, tree in self._closure(name).items():
                 target = Path(copy, file)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(etree.tostring(tree, encoding="utf-8"))
-            return etree.XMLSchema(file=str(Path(copy, name)))
+            return compiler(Path(copy, name))
 
     def _closure(self, name: str) -> dict[str, etree._Element]:
         """The schema and everything it refers to, by path. Without their DOCTYPEs, so no entity of theirs is ever read."""
@@ -237,6 +265,11 @@ def _readable(path: str, tree: etree._Element) -> str:
         named.append(_step(node))
         among = list(node)
     return "".join(f"/{step}" for step in named)
+
+
+def _path_of(element: etree._Element) -> str:
+    """The element's path, by names: as ``_readable`` writes it."""
+    return "".join(f"/{_step(one)}" for one in (*reversed(list(element.iterancestors())), element))
 
 
 def _pick(step: str, among: Sequence[etree._Element]) -> etree._Element | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from bus.errors import Fault
 from bus.keys import Keyring
 from bus.organisations import CodeBook
 from bus.schemas import Library
@@ -52,10 +53,28 @@ class Site:
     clock: Clock
     environment: Mapping[str, str]
     timestamps: Authority | None = None
+    #: What a part found in its files when it was made and that stops nothing; ``check`` and the start tell of it.
+    warnings: list[Fault] = field(default_factory=list, repr=False, compare=False)
+    #: Certificates (DER) of the keys that signed for the site before.
+    past: tuple[bytes, ...] = ()
+
+    @property
+    def signing(self) -> tuple[bytes, ...]:
+        """Certificates (DER) of the key that signs for the site, and of those that did: no other key of ours signs receipts."""
+        present = self.keyring.signers.get(self.key)
+        return (*([present.certificate_der] if present else []), *self.past)
+
+    def signs(self, certificate: bytes) -> bool:
+        """Whether this certificate (DER) is that of a key that signs for the site, or did."""
+        return certificate in self.signing
 
     def signatures(self, partner: str) -> SignaturePolicy:
         """Which methods count in the signatures of ``partner``."""
         return self.partners[partner].signatures if partner in self.partners else DEFAULT
+
+    def codes(self) -> Mapping[str, tuple[str, ...]]:
+        """By partner, its organisation codes."""
+        return {name: partner.codes for name, partner in self.partners.items()}
 
     def partner_of(self, organ: str) -> Partner | None:
         """The partner one of whose codes, or of whose codes' other forms in the code book, is ``organ``."""

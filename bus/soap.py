@@ -17,7 +17,7 @@ from xml.sax.saxutils import escape
 
 from lxml import etree
 
-from bus import mime, xmlio, xop
+from bus import lexical, mime, roles, xmlio, xop
 from bus.errors import BusError, Deferred, Quoted, Rejected
 from bus.hollow import Hollow
 from bus.mime import Part
@@ -53,15 +53,6 @@ SOAP_11 = Version("1.1", "http://schemas.xmlsoap.org/soap/envelope/", "text/xml"
 SOAP_12 = Version("1.2", "http://www.w3.org/2003/05/soap-envelope", "application/soap+xml", "Sender", "Receiver")
 VERSIONS = {version.namespace: version for version in (SOAP_11, SOAP_12)}
 _BY_MEDIA_TYPE = {version.media_type: version for version in (SOAP_11, SOAP_12)}
-#: Roles (1.2) and actors (1.1) that mean us; a header for anyone else is not ours to understand.
-_OUR_ROLES = frozenset(
-    {
-        "",
-        "http://schemas.xmlsoap.org/soap/actor/next",
-        f"{SOAP_12.namespace}/role/next",
-        f"{SOAP_12.namespace}/role/ultimateReceiver",
-    }
-)
 #: Catalogue keys whose fault code SOAP itself prescribes; for all others the family of the code decides.
 #: Faults that refuse the call, not what it carries: WS-Security 1.1.1, 12. Each try is signed afresh, by then with another key or clock.
 _SECURITY_FAULTS = frozenset(
@@ -108,7 +99,7 @@ class Envelope:
 def read(data: bytes, content_type: str, soap_action: str = "") -> Envelope:
     """Read a request or a reply, packaged or plain. ``soap_action``: the HTTP header SOAPAction, as it came."""
     media = mime.media_type(content_type)
-    actions = [soap_action.strip().strip('"'), media.parameter("action")]
+    actions = [lexical.trimmed(soap_action).strip('"'), media.parameter("action")]
     parts: dict[str, memoryview] = {}
     types: Mapping[str, mime.MediaType] = {}
     hollow = Hollow()
@@ -158,11 +149,15 @@ def check_action(envelope: Envelope, action: str, name: str) -> None:
 
 
 def check_understood(envelope: Envelope, understood: Collection[str]) -> None:
-    """Refuse headers marked mustUnderstand that nobody here processes. ``understood``: names in Clark notation."""
+    """Refuse headers for us, marked mustUnderstand, that nobody here processes. ``understood``: names in Clark notation."""
     for header in envelope.header if envelope.header is not None else ():
-        role = header.get(f"{{{SOAP_11.namespace}}}actor", header.get(f"{{{SOAP_12.namespace}}}role", ""))
-        must = header.get(f"{{{envelope.version.namespace}}}mustUnderstand", "0").strip() in {"1", "true"}
-        if must and role in _OUR_ROLES and header.tag not in understood and header.tag not in _ADDRESSING_HEADERS:
+        must = lexical.trimmed(header.get(f"{{{envelope.version.namespace}}}mustUnderstand", "0")) in {"1", "true"}
+        if (
+            must
+            and roles.is_ours(header, envelope.version.namespace)
+            and header.tag not in understood
+            and header.tag not in _ADDRESSING_HEADERS
+        ):
             raise Rejected("soap-not-understood", header=header.tag)
 
 
@@ -293,7 +288,7 @@ def _addressing(header: etree._Element | None) -> dict[str, str]:
         if child.tag not in _ADDRESSING_HEADERS:
             continue
         name = etree.QName(child).localname
-        found[name] = (child.findtext(f"{{{ADDRESSING}}}Address") or child.text or "").strip()
+        found[name] = lexical.trimmed(child.findtext(f"{{{ADDRESSING}}}Address") or child.text or "")
         if name in {"ReplyTo", "FaultTo"} and found[name] not in _ANONYMOUS:
             raise Rejected("soap-invalid", detail=f"wsa:{name} must be anonymous: the reply goes back on the same connection")
     return found
@@ -302,7 +297,7 @@ def _addressing(header: etree._Element | None) -> dict[str, str]:
 def _fault_words(element: etree._Element) -> tuple[str, str, frozenset[str]]:
     """Fault code (without prefix) and reason, whichever version's children the fault has; and every code and subcode."""
     soap_12 = f"{{{SOAP_12.namespace}}}"
-    codes = [(node.text or "").strip().rpartition(":")[2] for node in element.iter("faultcode", f"{soap_12}Value")]
+    codes = [lexical.trimmed(node.text or "").rpartition(":")[2] for node in element.iter("faultcode", f"{soap_12}Value")]
     return (codes or [""])[0], _first(element, "faultstring", f"{soap_12}Text") or "no reason given", frozenset(codes)
 
 
@@ -311,7 +306,7 @@ def _language(element: etree._Element) -> str:
 
 
 def _first(element: etree._Element, *names: str) -> str:
-    found: Sequence[str] = [(node.text or "").strip() for name in names for node in element.iter(name)]
+    found: Sequence[str] = [lexical.trimmed(node.text or "") for name in names for node in element.iter(name)]
     return found[0] if found else ""
 
 

@@ -2,7 +2,8 @@
 
 A token proves that its ``octets`` existed at a time, by the word of an authority that an anchor vouches for. ``verify`` is strict: the
 imprint is SHA-256, 384 or 512 of the octets; there is one signer, named by the signed ESSCertID, whose certificate was valid at the
-token's own time on a path from an anchor, and may be used for time-stamps and for nothing else.
+token's own time on a path from an anchor, and may be used for time-stamps and for nothing else. Signed attributes are DER; what is not
+signed may be BER, the certificates in any order.
 
 Raises Rejected ``timestamp-invalid`` with the check that failed; Deferred ``timestamp-refused`` for an authority that does not grant one.
 
@@ -51,7 +52,9 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What a token proves: its ``octets`` were there ``at`` that time. ``certificate``: the authority's (DER); ``policy``: dotted OID."""
+    """What a token proves: its ``octets`` were there ``at`` that time. ``certificate``: the authority's (DER);
+    ``policy``: dotted OID; ``serial``: of up to 160 bits (section 2.4.2).
+    """
 
     at: datetime
     policy: str
@@ -129,11 +132,15 @@ def _signer(signed: cms.SignedData) -> bytes:
     if weak:
         raise invalid(f"it is signed with {', '.join(sorted(weak))}")
     name, value = _named(one["signed_attrs"])
-    certificates = [choice.chosen.dump() for choice in signed["certificates"] if choice.name == "certificate"]
-    found = [each for each in certificates if hmac.compare_digest(hashlib.new(name, each).digest(), value)]
+    found = [each for each in _certificates(signed) if hmac.compare_digest(hashlib.new(name, each).digest(), value)]
     if len(found) != 1 or not _is_signer(one["sid"], found[0]):
         raise invalid("the signed certificate identifier is not the signer's")
     return bytes(found[0])
+
+
+def _certificates(signed: cms.SignedData) -> list[bytes]:
+    """The certificates (DER) of a token, each once. A SET has no order, and other authorities' programs write it in any."""
+    return list(dict.fromkeys(bytes(choice.chosen.dump()) for choice in signed["certificates"] if choice.name == "certificate"))
 
 
 def _named(attributes: Sequence[cms.CMSAttribute]) -> tuple[str, bytes]:
@@ -168,12 +175,32 @@ def _check_certificate(certificate: bytes) -> None:
 def _check_signature(token: bytes, octets: bytes, anchors: Collection[x509.Certificate]) -> None:
     """The imprint, the signature, and the path from an anchor as of the token's own time."""
     # The library knows tokens only as they come: in an answer that grants them.
-    answer = _Answer({"status": {"status": "granted"}, "token": cms.ContentInfo.load(token)}).dump()
+    with _reading("the token"):
+        answer = _Answer({"status": {"status": "granted"}, "token": _plain(token)}).dump()
     verifier = rfc3161_client.VerifierBuilder(roots=list(anchors)).build()
     try:
         verifier.verify_message(rfc3161_client.decode_timestamp_response(answer), octets)
     except (rfc3161_client.VerificationError, ValueError) as error:
         raise invalid(_words(error)) from None
+
+
+def _plain(token: bytes) -> cms.ContentInfo:
+    """The token as a strict reader wants it: what no signature covers in DER (RFC 3161 does not ask for that) or left out.
+
+    The octets of the TSTInfo and of the signed attributes are the token's own: those must be DER for the signature to hold.
+    """
+    signed = cms.ContentInfo.load(token)["content"]
+    [signer] = signed["signer_infos"]
+    names = ("version", "sid", "digest_algorithm", "signed_attrs", "signature_algorithm", "signature")
+    content = core.ParsableOctetString(bytes(signed["encap_content_info"]["content"]))
+    plain = {
+        "version": signed["version"],
+        "digest_algorithms": [signer["digest_algorithm"]],
+        "encap_content_info": {"content_type": "tst_info", "content": content},
+        "certificates": [cms.Certificate.load(each) for each in _certificates(signed)],
+        "signer_infos": [{name: signer[name] for name in names}],
+    }
+    return cms.ContentInfo({"content_type": "signed_data", "content": cms.SignedData(plain)})
 
 
 def _words(error: Exception) -> str:

@@ -1,8 +1,9 @@
 """Trust: whether one certificate is a partner's, at one time, by that partner's own anchors, pinned leaves and revocation lists.
 
 Nothing is fetched here: what is neither in the partner's directory nor in ``Statuses`` is not known. Deny by default: an anchor outside
-its validity, a list in the directory that has run out, a weak key or hash on the path, a key usage or purpose that is not for what the
-certificate is used for, a policy that the partner's entry demands and the path does not have, all refuse; and each refusal names its check.
+its validity, lists in the directory that have all run out (``lists.py``), a weak key or hash on the path, a key usage or purpose that is
+not for what the certificate is used for, a policy that the partner's entry demands and the path does not have, all refuse; and each
+refusal names its check.
 
 A pinned certificate is the partner as it stands: no path is built for it, but its dates, key, usage, policies and status are checked.
 
@@ -16,7 +17,6 @@ constraints), 4.2.1.12 (extended key usage), 5 and 6.3 (CRL); RFC 9336 (document
 
 import contextlib
 import itertools
-import re
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -34,16 +34,12 @@ from pyhanko_certvalidator import CertificateValidator, ValidationContext
 from pyhanko_certvalidator import errors as path_errors
 from pyhanko_certvalidator.policy_decl import PKIXValidationParams
 
+from bus import lists
 from bus.errors import Phrase, Rejected
 from bus.ocsp import MALFORMED
 from bus.revocation import EVER, Check, Link, Rules, Statuses
 
 T = TypeVar("T")
-
-#: RFC 4514 section 2.4: what separates attributes unless it is escaped or quoted, and what an escape may be.
-_SEPARATOR = re.compile(r"""(?<!\\)[,;+](?=(?:[^"]*"[^"]*")*[^"]*$)""")
-_LONGEST_NAME = 2000
-_ESCAPED = re.compile(r"((?:\\[0-9A-Fa-f]{2})+)|\\(.)")
 
 
 class Purpose(Enum):
@@ -130,8 +126,8 @@ class Trust:
         _check_usage(certificate, purpose, self.demands)
         if self.demands.revocation.check is Check.NONE:
             return EVER
-        for one in path[1:] or path:
-            self._check_lists(one, at)
+        for issuer, one in itertools.pairwise(path) if len(path) > 1 else [(self._known_issuer(certificate), certificate)]:
+            lists.check(self.crls, one, issuer, at, others=self.authorities)
         links = [Link(self.partner, one, issuer, self.demands.revocation) for issuer, one in itertools.pairwise(path)]
         return min((statuses.judge(link, at) for link in links), default=EVER)
 
@@ -181,19 +177,14 @@ class Trust:
             raise _unknown(certificate) from None
         return [x509.load_der_x509_certificate(one.dump()) for one in path.iter_certs(include_root=True)]
 
-    def _check_lists(self, certificate: x509.Certificate, at: datetime) -> None:
-        """The issuer's lists, where the directory has any: a listed serial refuses, and so does a list that has run out.
+    def _known_issuer(self, certificate: x509.Certificate) -> x509.Certificate | None:
+        """The issuer of a certificate without a path: itself, where it signs for itself."""
+        return certificate if certificate in self.anchors and _issued(certificate, certificate) else None
 
-        A list is matched by issuer and not by signature: whoever can write into the directory may refuse, never admit.
-        """
-        for crl in self.crls:
-            if crl.issuer != certificate.issuer:
-                continue
-            entry = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
-            if entry is not None and entry.revocation_date_utc <= at:
-                raise Rejected("certificate-revoked", subject=subject(certificate))
-            if crl.next_update_utc is not None and crl.next_update_utc < at:
-                raise Rejected("crl-expired", issuer=name_text(crl.issuer), end=crl.next_update_utc.isoformat())
+    def check_lists(self, certificate: x509.Certificate, at: datetime) -> None:
+        """Refuse a certificate that the lists of its issuer, where the directory has any, revoke, or whose lists have run out."""
+        issuer = next((one for one in self.authorities if _issued(one, certificate)), None)
+        lists.check(self.crls, certificate, issuer, at, others=self.authorities)
 
 
 def check_dates(certificate: x509.Certificate, at: datetime) -> None:
@@ -265,25 +256,6 @@ def subject(certificate: x509.Certificate) -> str:
 def name_text(name: x509.Name) -> str:
     """A distinguished name in RFC 4514 form, or a dash where it is empty."""
     return name.rfc4514_string() or "-"
-
-
-def same_name(text: str, name: x509.Name) -> bool:
-    """Whether ``text`` is ``name`` in one of the many ways in which stacks write a distinguished name.
-
-    Orders, spaces and names of attribute types differ between stacks, so only the values are compared. That suffices: the text only
-    helps to find a certificate, which must then be trusted and verify the signature.
-    """
-    return len(text) <= _LONGEST_NAME and _values(text) == _values(name.rfc4514_string())
-
-
-def _values(text: str) -> list[str]:
-    parts = (part.partition("=")[2] for part in _SEPARATOR.split(text))
-    return sorted(" ".join(_ESCAPED.sub(_unescape, part).split()).strip('"').casefold() for part in parts)
-
-
-def _unescape(found: re.Match[str]) -> str:
-    pairs, character = found.groups()
-    return character or bytes.fromhex(pairs.replace("\\", "")).decode("utf-8", "replace")
 
 
 def _unknown(certificate: x509.Certificate) -> Rejected:

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 
 import structlog
 
-from bus import log, metrics
+from bus import conditions, log, metrics
 from bus.errors import LANGUAGES, Deferred, Phrase, text
 from bus.keys import KeyEntry, Keyring
 from bus.offload import Look
@@ -29,13 +29,13 @@ _log = structlog.get_logger()
 
 
 class Watch:
-    """The watch of one process. ``keyring`` is the present generation's."""
+    """The watch of one process. ``keyring`` is the present generation's; ``down``: by name, the keys in tokens that did not sign last."""
 
     def __init__(self, keyring: Keyring, clock: Clock) -> None:
         self.keyring = keyring
         self._clock = clock
         self._day = date.min
-        self._down: dict[str, Deferred] = {}
+        self.down: Mapping[str, Deferred] = {}
         self._tokens = Look("tokens", self._prove)
 
     async def run(self) -> None:
@@ -54,11 +54,10 @@ class Watch:
             self._tell_of_ends(now)
         await self.look_at_tokens()
 
-    async def look_at_tokens(self) -> Mapping[str, Deferred]:
-        """The keys in tokens that do not sign now, by name; as of the last look where a library does not come back."""
+    async def look_at_tokens(self) -> None:
+        """See which keys in tokens sign now. Where a library does not come back, they stay what they were."""
         with contextlib.suppress(TimeoutError):
             await self._tokens()
-        return dict(self._down)
 
     def _prove(self) -> None:
         for token in self.keyring.tokens:
@@ -76,14 +75,14 @@ class Watch:
 
     def _fell(self, token: TokenKey, failure: Deferred) -> None:
         metrics.TOKEN_UP.labels(token.name).set(0)
-        if token.name not in self._down:
-            _log.error(log.TOKEN_DOWN, name=token.name, code=failure.code, en=failure.reason("en"), vi=failure.reason("vi"))
-        self._down[token.name] = failure
+        # Another mapping each time: who walks the one of before is in another thread.
+        self.down = {**self.down, token.name: failure}
+        conditions.open(conditions.TOKEN, token.name, failure.reasons, name=token.name, code=failure.code)
 
     def _rose(self, token: TokenKey) -> None:
         metrics.TOKEN_UP.labels(token.name).set(1)
-        if self._down.pop(token.name, None) is not None:
-            _log.info(log.TOKEN_BACK, name=token.name)
+        self.down = {name: failure for name, failure in self.down.items() if name != token.name}
+        conditions.close(conditions.TOKEN, token.name)
 
 
 def ending(keyring: Keyring, now: datetime) -> Iterator[KeyEntry]:

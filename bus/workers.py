@@ -1,10 +1,12 @@
 """Workers: one process a journal chain, forked from here, and replaced when it dies.
 
 The supervisor does nothing else. SIGTERM and SIGINT are passed on, and it ends when the last worker has; SIGHUP is passed on. It promises
-that no worker outlives an orderly end, whenever the signal comes, and that one which cannot start is not started as fast as it ends.
+that no worker outlives it, however it ends and whenever the signal comes, and that one which cannot start is not started as fast as it
+ends.
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import time
@@ -13,12 +15,13 @@ from typing import Final
 
 import structlog
 
-from bus import log
+from bus import beginning, log
 from bus.errors import ConfigurationError
 
 #: Pause before a worker that died is replaced, in seconds.
 _PAUSE: Final = 1.0
-_PASSED_ON: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_PR_SET_PDEATHSIG: Final = 1
+_PASSED_ON: Final = beginning.SIGNALS
 
 _log = structlog.get_logger()
 
@@ -36,10 +39,12 @@ def supervise(work: Callable[[str], None], chains: Sequence[str]) -> None:
                 os.kill(pid, number)
 
     def start(chain: str) -> None:
+        # A signal waits until there is a process to pass it on to.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
         pid = _fork(work, chain)
         children[pid] = chain
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
         if stopping:
-            # The signal came while there was no process to pass it on to.
             os.kill(pid, signal.SIGTERM)
 
     for number in _PASSED_ON:
@@ -56,16 +61,23 @@ def supervise(work: Callable[[str], None], chains: Sequence[str]) -> None:
             start(chain)
 
 
+def _end_with(supervisor: int) -> None:
+    """Let this worker be told to end when its supervisor dies (prctl(2), PR_SET_PDEATHSIG): it would hold the site's port and its lock."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != supervisor:
+        # It died before we asked.
+        os._exit(0)
+
+
 def _fork(work: Callable[[str], None], chain: str) -> int:
-    # Between the fork and its own handlers a child would take its parent's signals for it, and go on.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _PASSED_ON)
+    """Called with these signals blocked: before it has handlers of its own a child would take its parent's for it, and go on."""
+    supervisor = os.getpid()
     pid = os.fork()
-    if not pid:
-        for number in _PASSED_ON:
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
     if pid:
         return pid
+    beginning.guard()
+    _end_with(supervisor)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _PASSED_ON)
     code = 1
     try:
         work(chain)

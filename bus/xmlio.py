@@ -5,16 +5,18 @@ attributes and namespaces, so that neither memory nor the time of a later canoni
 (libxml2 sorts the attributes of one element by insertion and searches namespaces linearly: both are quadratic without a bound).
 Comments and processing instructions are dropped while parsing, so that neither can split a value that was signed.
 
+``value_prefixes`` tells what an element needs beside that to stand alone: declarations of prefixes that only its values use.
 ``canonicalize`` promises the octets of Exclusive XML Canonicalization 1.0, without comments, of one element in place.
 
-Raises ``Rejected``: ``xml-malformed`` (5.6.0), ``xml-limit`` (5.6.1), ``xml-doctype`` (5.6.2).
+Raises ``Rejected``: ``xml-malformed``, ``xml-version`` (5.6.0: no XML 1.1), ``xml-limit`` (5.6.1), ``xml-doctype`` (5.6.2).
 
 Standards: XML 1.0 (Fifth Edition) sections 2.8, 4.3.3 and appendix F; Namespaces in XML 1.0; Exclusive XML Canonicalization 1.0.
 """
 
 import codecs
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lxml import etree
@@ -24,6 +26,7 @@ from bus.errors import Rejected
 #: Above this many bytes libxml2's own limits (10 000 000 bytes a text) are lifted; ours still hold.
 _HUGE = 7_000_000
 _DECLARED = re.compile(rb"""<\?xml\s[^>]*?\bencoding\s*=\s*["']([^"'>]*)["']""")
+_VERSION = re.compile(rb"""<\?xml\s+version\s*=\s*["']([^"'>]*)["']""")
 _BEFORE_ROOT = re.compile(rb"\s+|<\?.*?\?>|<!--.*?-->", re.DOTALL)
 _UTF8 = frozenset({b"utf-8", b"utf8"})
 _LITTLE, _BIG = frozenset({b"utf-16", b"utf-16le"}), frozenset({b"utf-16", b"utf-16be"})
@@ -94,6 +97,63 @@ def canonicalize(element: etree._Element, *, inclusive_prefixes: Sequence[str] =
         raise Rejected("xml-malformed", detail="no canonical form: a namespace name is not an absolute URI") from None
 
 
+#: What may be a qualified name within a value: ``xsd:string``, and not ``http://`` or ``10:00``.
+_QUALIFIED_NAME = re.compile(r"(?<![\w.:\-])([^\W\d][\w.\-]*):(?=[^\W\d])")
+#: Canonicalisation looks for each of them at every element; documents of the field have two.
+MOST_VALUE_PREFIXES = 16
+_XSI_TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
+#: No value of a document means these by a prefix: they are the envelope's own, which is in scope by chance.
+_OF_ENVELOPES = (
+    "http://schemas.xmlsoap.org/soap/",
+    "http://www.w3.org/2003/05/soap-envelope",
+    "http://docs.oasis-open.org/wss/",
+    "urn:govbus:",
+)
+
+
+def value_prefixes(element: etree._Element) -> tuple[str, ...]:
+    """Prefixes that only values in ``element`` use (``xsi:type="xsd:string"``), in order: what exclusive C14N would leave undeclared.
+
+    As ``inclusive_prefixes`` of ``canonicalize`` they keep their declarations. ``#default`` is among them where an unprefixed ``xsi:type``
+    means a default namespace that no element shows. Raises Rejected ``xml-limit`` for more than MOST_VALUE_PREFIXES.
+    """
+    opened: list[str | None] = []
+    bound = {prefix: [uri] for prefix, uri in element.nsmap.items()}
+    found: dict[str, None] = {}
+    shown: Counter[tuple[str | None, str]] = Counter()
+    # One pass with a scope of its own: an element's nsmap costs as much as all that is above it.
+    for event, node in etree.iterwalk(element, events=("start", "end", "start-ns", "end-ns")):
+        if event == "start-ns":
+            opened.append(node[0] or None)
+            bound.setdefault(opened[-1], []).append(node[1])
+        elif event == "end-ns":
+            bound[opened.pop()].pop()
+        elif event == "end":
+            shown[_shown(node)] -= 1
+        else:
+            shown[_shown(node)] += 1
+            for prefix in _named(node):
+                uri = (bound.get(prefix) or [""])[-1]
+                if uri and not uri.startswith(_OF_ENVELOPES) and not shown[prefix, uri]:
+                    found.setdefault(prefix or "#default")
+                    _at_most("prefixes that only values use", len(found), MOST_VALUE_PREFIXES)
+    return tuple(found)
+
+
+def _shown(node: etree._Element) -> tuple[str | None, str]:
+    """The prefix that the element's own name uses, and what it means: canonical form declares it there."""
+    return node.prefix, etree.QName(node).namespace or ""
+
+
+def _named(node: etree._Element) -> Iterator[str | None]:
+    """Prefixes in values of the element; None for the default namespace."""
+    for value in (node.text or "", *node.attrib.values(), *(child.tail or "" for child in node)):
+        if ":" in value:
+            yield from _QUALIFIED_NAME.findall(str(value))
+    if ":" not in node.get(_XSI_TYPE, ":"):
+        yield None
+
+
 def _knowing_default(element: etree._Element) -> etree._Element:
     """A copy of ``element``, with all that is in scope, whose document knows the word ``#default``.
 
@@ -142,6 +202,10 @@ def _check_declaration(data: bytes, allowed: frozenset[bytes]) -> int:
     """Length of the XML declaration; refuses one that names an encoding that the bytes are not in."""
     if not data.startswith(b"<?xml"):
         return 0
+    version = _VERSION.match(data, 0, 256)
+    if version and version[1] != b"1.0":
+        # libxml2 would read it as 1.0, which has other line ends, control characters and names: two readers, two documents.
+        raise Rejected("xml-version", at="line 1", version=version[1].decode("ascii", "replace")[:20])
     declared = _DECLARED.match(data, 0, 256)
     if declared and declared[1].lower() not in allowed:
         name = declared[1].decode("ascii", "replace")

@@ -18,6 +18,7 @@ from urllib.parse import unquote
 import pybase64
 from lxml import etree
 
+from bus import lexical
 from bus.errors import Rejected
 from bus.hollow import SHORTEST, Hollow
 from bus.octets import Encoded, Octets
@@ -40,7 +41,7 @@ def inline(
     waiting = dict(parts)
     for include in list(root.iter(_INCLUDE)):
         parent = include.getparent()
-        if parent is None or len(parent) != 1 or (parent.text or "").strip() or (include.tail or "").strip():
+        if parent is None or len(parent) != 1 or lexical.trimmed(parent.text or "") or lexical.trimmed(include.tail or ""):
             raise _invalid("an xop:Include is not the only content of its element")
         data = _take(waiting, include.get("href", ""))
         parent.remove(include)
@@ -68,13 +69,13 @@ def outline(envelope: Octets, name: str) -> Octets:
 
 def _swa(parameters: etree._Element | None) -> Iterator[tuple[etree._Element, str]]:
     for element in parameters if parameters is not None else ():
-        reference = element.get("href", (element.text or "").strip())
-        if len(element) == 0 and reference.startswith(_CID):
+        reference = element.get("href", lexical.trimmed(element.text or ""))
+        if len(element) == 0 and _is_cid(reference):
             yield element, reference
 
 
 def _take(waiting: dict[str, memoryview], href: str) -> memoryview:
-    if not href.startswith(_CID):
+    if not _is_cid(href):
         raise _invalid("an xop:Include has no 'cid:' reference")
     name = _name(href)
     if name not in waiting:
@@ -82,8 +83,13 @@ def _take(waiting: dict[str, memoryview], href: str) -> memoryview:
     return waiting.pop(name)
 
 
+def _is_cid(reference: str) -> bool:
+    """Whether it is a cid URL (RFC 2392); a scheme has no case (RFC 3986, 3.1), what follows it has."""
+    return reference[: len(_CID)].lower() == _CID
+
+
 def _name(reference: str) -> str:
-    return unquote(reference.removeprefix(_CID))
+    return unquote(reference[len(_CID) :])
 
 
 def _base64(data: memoryview, hollow: Hollow) -> str:

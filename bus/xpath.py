@@ -11,6 +11,8 @@ from typing import Any
 
 from lxml import etree
 
+from bus import lexical
+
 _STRING = etree.XPath("string()")
 
 
@@ -38,7 +40,7 @@ class XPath:
         """The string value of each node found, in document order, without blank ones; or of the one value it gives."""
         value = self._evaluate(context)
         found = [_string(node) for node in value] if isinstance(value, list) else [_string(value)]
-        return tuple(text for text in (text.strip() for text in found) if text)
+        return tuple(text for text in (lexical.trimmed(text) for text in found) if text)
 
     def string(self, context: etree._Element) -> str:
         """The first of ``strings``, or ""."""

@@ -43,12 +43,17 @@ MTOM_BYTES = 200_000
 #: How many documents one sender has on the way to the bus at once.
 WIDTH = 4
 
+#: What ends a demo early, and one that is kept.
+ENDED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 T = TypeVar("T")
 
 
 def run(*, documents: int, keep: bool, json: bool, kills: int = 0) -> int:
-    """Play it; the exit code: 0 when everything adds up."""
+    """Play it; the exit code: 0 when everything adds up. Whatever signal ends it, no daemon and no key is left behind."""
     begin = time.monotonic()
+    for number in ENDED_BY:
+        signal.signal(number, _end)
     with tempfile.TemporaryDirectory(prefix="govbus-demo-") as directory, Progress(quiet=json) as progress:
         progress.say("demo-preparing")
         run = _prepare(Path(directory))
@@ -58,12 +63,22 @@ def run(*, documents: int, keep: bool, json: bool, kills: int = 0) -> int:
             progress.done(run)
             outcome.show(result, json=json)
             if keep:
-                outcome.keep_running(run)
+                with contextlib.suppress(SystemExit):
+                    outcome.keep_running(run)
         finally:
             run.stopping = True
+            for number in ENDED_BY:
+                signal.signal(number, signal.SIG_IGN)
             for bus in run.buses.values():
                 bus.stop()
     return 0 if result.good else 1
+
+
+def _end(number: int, _frame: object) -> None:
+    """Once: what is then put away is put away whole."""
+    for each in ENDED_BY:
+        signal.signal(each, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def _prepare(directory: Path) -> Run:

@@ -9,12 +9,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
 from rich.console import Console
 from rich.table import Table
 
 from bus import audit, daemon
-from bus.cli.screen import say
+from bus.cli.screen import emit, say
 from bus.config import Loaded
 from bus.delivery import ROUTE_PREFIX
 from bus.errors import Rejected
@@ -163,7 +162,7 @@ def _line(place: tuple[str, str], owed: Sequence[Mapping[str, Any]], statuses: C
 def show(outcome: Outcome, *, json: bool) -> None:
     """The table for people, or one line of JSON."""
     if json:
-        print(orjson.dumps({**asdict(outcome), "good": outcome.good}).decode(), flush=True)
+        emit({**asdict(outcome), "good": outcome.good})
         return
     console = Console(highlight=False)
     grid = Table(title=say("demo-routes"), title_justify="left", header_style="bold")
@@ -184,7 +183,8 @@ def show(outcome: Outcome, *, json: bool) -> None:
 
 
 def keep_running(run: Run) -> None:
-    """Leave everything running until Ctrl-C or SIGTERM."""
+    """Leave everything running until a signal ends it: the handler of ``sandbox.demo`` raises SystemExit."""
     console = Console(highlight=False)
     console.print(say("demo-keep", url=run.ministry, site=run.sites.ministry, ca=run.sites.authority, pid=os.getpid()), markup=False)
-    signal.sigwait({signal.SIGINT, signal.SIGTERM})
+    while True:
+        signal.pause()

@@ -1,14 +1,16 @@
 """A bus as a child process: started, awaited until it says ``bus.ready``, stopped or killed by its own process id."""
 
+import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
+from urllib.parse import urlsplit
 
 #: A start slower than this is a failure: keys, schemas, migrations and the socket take about a second.
 START_SECONDS = 60.0
@@ -20,17 +22,29 @@ class DidNotStart(Exception):
 
 
 class BusProcess:
-    """One ``govbus run`` of ``site``; its JSON log goes to ``<site>/bus.log``."""
+    """One ``govbus run`` of ``site``; its JSON log goes to ``<site>/bus.log``. ``under``: a command that runs it."""
 
-    def __init__(self, site: Path, *, port: int = 0, workers: int = 1, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        site: Path,
+        *,
+        port: int = 0,
+        workers: int = 1,
+        operators: str = "127.0.0.1:0",
+        environment: Mapping[str, str] | None = None,
+        under: Sequence[str] = (),
+    ) -> None:
         self.site = site
         self._port = port
         self._workers = workers
+        self._operators = operators
+        self._under = list(under)
         self._environment = {**os.environ, "GOVBUS_STORE": "", "GOVBUS_BROKER": "", **(environment or {})}
         self._log = site / "bus.log"
         self._process: subprocess.Popen[bytes] | None = None
         self._wanted = False
         self.url = ""
+        self.operators_url = ""
 
     @property
     def pid(self) -> int:
@@ -45,8 +59,24 @@ class BusProcess:
         return self._wanted and (self._process is None or self._process.poll() is not None)
 
     def start(self) -> Self:
-        """Start it and wait until it listens; ``url`` is then its address. Started again, it keeps its port. Raises DidNotStart."""
-        command = [sys.executable, "-m", "bus", "run", "--site", str(self.site), "--port", str(self._port), "--workers", str(self._workers)]
+        """Start it and wait until it listens; ``url`` and ``operators_url`` are then its addresses. Started again, it keeps its port.
+
+        Raises DidNotStart.
+        """
+        command = [
+            *self._under,
+            sys.executable,
+            "-m",
+            "bus",
+            "run",
+            "--site",
+            str(self.site),
+            "--port",
+            str(self._port),
+            "--workers",
+            str(self._workers),
+        ]
+        command += ["--operators", self._operators]
         self._wanted = True
         with self._log.open("ab") as log:
             begin = log.tell()
@@ -62,12 +92,24 @@ class BusProcess:
             ended = self._process.poll() is not None
             for line in self.log_lines(begin):
                 if line.get("event") == "bus.ready":
+                    self.operators_url = str(line["operators_url"])
                     return str(line["url"])
             if ended:
                 break
             time.sleep(0.02)
         self._end(signal.SIGKILL)
         raise DidNotStart(self._log.read_bytes()[begin:].decode("utf-8", "replace")[-4000:])
+
+    def page(self, path: str) -> tuple[int, str]:
+        """Status and text of a page for operators, such as ``/metrics``, over a connection of its own."""
+        address = urlsplit(self.operators_url)
+        channel = http.client.HTTPConnection(address.hostname or "", address.port, timeout=20)
+        try:
+            channel.request("GET", path)
+            reply = channel.getresponse()
+            return reply.status, reply.read().decode()
+        finally:
+            channel.close()
 
     def log_lines(self, begin: int = 0) -> list[dict[str, object]]:
         """The log's complete JSON lines from byte ``begin``."""

@@ -9,8 +9,15 @@ from pathlib import Path
 import pytest
 from servers import PostgresServer, programs
 
-from bus import scaffold
+from bus import conditions, scaffold
 from sandbox.process import BusProcess
+
+
+@pytest.fixture(autouse=True)
+def nothing_stands() -> Iterator[None]:
+    """What one test's parts said of how they are is none of the next one's."""
+    yield
+    conditions.forget()
 
 
 @pytest.fixture(scope="session")

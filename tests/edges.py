@@ -9,8 +9,8 @@ from typing import Any
 
 import uvicorn
 
-from bus import daemon, http
-from bus.endpoint import Door
+from bus import http, listeners
+from bus.endpoint import Door, Response
 
 Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
@@ -19,16 +19,13 @@ Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]
 async def edge(door: Door, scratch: Path, **settings: Any) -> AsyncIterator[Dial]:
     """Serves ``door`` at /door, as the daemon does; what is given opens connections to it, which are all ended with it."""
 
-    async def well() -> dict[str, str]:
-        return {}
+    async def well() -> Response:
+        return Response(200, "application/json", b"{}\n")
 
-    async def idle() -> None:
-        return None
-
-    application = http.Application([("/door", door)], well, well, idle, scratch=scratch)
+    application = http.Application([("/door", door)], {"/healthz": well}, scratch=scratch)
     protocol = {"http": http.ClientCertificateProtocol, "lifespan": "off", "ws": "none", "log_config": None, "access_log": False}
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = daemon._Server(uvicorn.Config(application, **protocol, **settings))
+        server = listeners.Server(uvicorn.Config(application, **protocol, **settings))
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         writers: list[asyncio.StreamWriter] = []
 

@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from bus import pki
 from bus.errors import ConfigurationError, Rejected
 from bus.keys import Keyring
+from bus.names import same_name
 from bus.signer import Signer, SoftKey
-from bus.trust import der, same_name
+from bus.trust import der
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
 DAY = timedelta(days=1)

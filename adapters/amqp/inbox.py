@@ -19,7 +19,7 @@ import orjson
 import structlog
 from amqp.exceptions import NotFound
 
-from bus import edxml
+from bus import conditions, edxml, lexical
 from bus.amqp import Broker, Consumer, Letter, Publisher, Received
 from bus.endpoint import Answer, Bus
 from bus.errors import BusError, Deferred, Rejected
@@ -69,7 +69,6 @@ class Inbox:
         self._loop = asyncio.get_running_loop()
         self._working: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
-        self._trouble = ""
         self._publisher = Publisher(broker) if source.answers else None
         self._consumer = Consumer(broker, declare=self._declare, prefetch=source.prefetch, take=self._take, noted=self._noted)
 
@@ -157,12 +156,14 @@ class Inbox:
     async def _accept(self, body: bytes, known_as: str) -> Answer:
         if len(body) > _MOST_BODY:
             raise Rejected("xml-limit", limit="bytes", value=len(body), most=_MOST_BODY)
-        if not known_as.isprintable():
-            raise Rejected("parameter-invalid", name="message-id", value=ascii(known_as))
+        try:
+            sender_id = lexical.identifier(known_as) if known_as else ""
+        except ValueError:
+            raise Rejected("parameter-invalid", name="message-id", value=ascii(known_as)) from None
         described = await offload(len(body), lambda: edxml.describe(edxml.parse(body)))
         headers = {**described, CONTENT_TYPE: "application/xml", SENDER: self._source.partner, CREDENTIAL: "amqp"}
-        if known_as:
-            headers[SENDER_MESSAGE_ID] = known_as
+        if sender_id:
+            headers[SENDER_MESSAGE_ID] = sender_id
         return await self._bus.accept(self._source.endpoint, Message("", headers, body))
 
     @staticmethod
@@ -175,16 +176,12 @@ class Inbox:
         return True
 
     def _note(self, error: BusError | None) -> None:
-        """Log a trouble when it begins, changes or ends, not each time."""
-        before, self._trouble = self._trouble, error.code if error else ""
-        if self._trouble == before:
-            return
+        """A trouble with the queue, told when it begins and when it is over, not each time."""
+        where = self._source.endpoint
         if error is None:
-            _log.info("amqp.recovered", endpoint=self._source.endpoint, queue=self._source.queue)
+            conditions.close(conditions.FETCHING, where)
         else:
-            _log.warning(
-                "amqp.trouble", endpoint=self._source.endpoint, queue=self._source.queue, code=error.code, reason=error.reason("en")
-            )
+            conditions.open(conditions.FETCHING, where, error.reasons, endpoint=where, queue=self._source.queue, code=error.code)
 
 
 def _receipt(answer: Answer, queue: str, known_as: str) -> Letter:

@@ -11,7 +11,7 @@ from adapters.soap.client import Client, Identity
 from adapters.soap.door import Door
 from adapters.soap.options import Options, Security
 from adapters.soap.security import note_legacy
-from bus import edxml, endpoint, xmlio
+from bus import edxml, endpoint, lexical, xmlio
 from bus.endpoint import Bus, Features, Sent
 from bus.errors import Deferred, Fault, Rejected
 from bus.keyfiles import certificates
@@ -43,7 +43,8 @@ class Adapter:
 
     def __init__(self, name: str, options: Options, site: Site) -> None:
         self.name = name
-        self.features = Features(sends=True, lane=options) if options.url else Features(accepts=True, mailbox=True)
+        calls = Features(sends=True, lane=options, calls=options.partner or "")
+        self.features = calls if options.url else Features(accepts=True, mailbox=True)
         self._options = options
         self._site = site
         self._door = Door(name, options, site) if options.path else None
@@ -68,9 +69,9 @@ class Adapter:
         if self._client is None:
             raise Deferred("endpoint-missing", endpoint=self.name)
         if self._options.payload == "literal":
-            payload = await offload(len(message.body), _canonical, message)
-            reply = await self._client.call(payload, self._options.action, canonical=True)
-            return Sent(digest(payload).hex(), reply.octets)
+            literal = await offload(len(message.body), _literal, message)
+            reply = await self._client.call(literal.payload, self._options.action, canonical=literal.canonical)
+            return Sent(literal.digest, reply.octets)
         request = await offload(len(message.body), _send_document, message)
         reply = await self._client.call(request.payload, payloads.action("SendDocument"), canonical=request.canonical)
         await offload(len(reply.octets), self._check_receipt, reply.envelope.payload, message.id, request.digest)
@@ -88,7 +89,9 @@ class Adapter:
         except (Rejected, ValueError) as error:
             raise self._nonsense(f"no valid receipt: {error}") from error
         note_legacy(sealed.identity, sealed.legacy)
-        said = {name: (receipt.findtext(_RECEIPT_NAMESPACE + name) or "").strip() for name in ("MessageId", "Sha256", "Status", "Code")}
+        said = {
+            name: lexical.trimmed(receipt.findtext(_RECEIPT_NAMESPACE + name) or "") for name in ("MessageId", "Sha256", "Status", "Code")
+        }
         if sealed.identity != self._options.partner or said["MessageId"] != message_id or said["Sha256"] != digest:
             raise self._nonsense("its receipt is for another message, or by someone else")
         if said["Status"] not in set(Status) - NEGATIVE:
@@ -100,7 +103,7 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """A SendDocument request, whether it is ``canonical``, and the ``digest`` of what the partner will have received."""
+    """What is sent, whether it is ``canonical``, and the ``digest`` of what the partner will have received."""
 
     payload: Body
     canonical: bool
@@ -110,16 +113,18 @@ class _Request:
 def _send_document(message: Message) -> _Request:
     if not _is_edxml(message):
         return _Request(payloads.send_content(message.id, message.body), canonical=True, digest=message.digest)
-    written = xmlio.canonicalize(message.outline)
+    prefixes = xmlio.value_prefixes(message.outline)
+    written = xmlio.canonicalize(message.outline, inclusive_prefixes=prefixes)
     document = message.hollow.parsed(written)
     before, after = payloads.send_document(message.id)
     # In canonical form the document would leave out a declaration of ours that it repeats.
-    canonical = payloads.DECLARATION not in written
+    canonical = payloads.DECLARATION not in written and not prefixes
     return _Request(around(before, document, after), canonical, digest(document).hex())
 
 
-def _canonical(message: Message) -> Body:
-    return message.hollow.canonical(message.outline)
+def _literal(message: Message) -> _Request:
+    payload = message.hollow.document(message.outline)
+    return _Request(payload, not xmlio.value_prefixes(message.outline), digest(payload).hex())
 
 
 def _is_edxml(message: Message) -> bool:

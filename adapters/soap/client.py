@@ -27,7 +27,7 @@ from pathlib import Path
 
 import aiohttp
 
-from adapters.soap.security import SECURITY_HEADER, carries_signature, note_legacy
+from adapters.soap.security import carries_signature, note_legacy
 from bus import mime, soap, xop
 from bus.errors import Deferred, Rejected
 from bus.octets import Body, joined, streamed
@@ -205,7 +205,7 @@ class Client:
         content_type, wish = headers.get("Content-Type", ""), retry_after(headers.get("Retry-After", ""), self._clock())
         try:
             envelope = soap.read(data, content_type)
-            soap.check_understood(envelope, {SECURITY_HEADER})
+            soap.check_understood(envelope, {wss.SECURITY})
             envelope, data = self._decrypted(envelope, data)
         except Rejected as error:
             if status in _BUSY:

@@ -229,7 +229,10 @@ def _signed(request: Request, envelope: Envelope, caller: Caller) -> SignedReque
 
 
 def _message(call: Call) -> Message:
-    """The document of a SendDocument request: exactly the octets that were verified, in canonical form where they came inline."""
+    """The document of a SendDocument request: the octets that were verified; in canonical form where they came inline.
+
+    Prefixes that only its values use keep their declarations, which the envelope may have made: exclusive C14N would leave them out.
+    """
     elements = call.parameters.elements
     if ("Document" in elements) == ("Content" in elements):
         raise payloads.misfit("give either 'Document' or 'Content'", "/Envelope/Body/SendDocument")
@@ -238,7 +241,7 @@ def _message(call: Call) -> Message:
         tree = message.outline
     else:
         tree = payloads.document_element(elements["Document"])
-        message = Message("", {}, bounded(call.parameters.hollow.canonical(tree)))
+        message = Message("", {}, bounded(call.parameters.hollow.document(tree)))
     headers = {**edxml.describe(tree), SENDER: call.partner, CONTENT_TYPE: "application/xml", CREDENTIAL: call.caller.credential}
     if call.caller.legacy:
         headers[LEGACY] = call.caller.legacy

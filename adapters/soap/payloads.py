@@ -7,14 +7,13 @@ Raises Rejected ``soap-invalid`` for a payload that does not fit the contract, w
 """
 
 import copy
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 from lxml import etree
 
-from bus import xmlio
+from bus import lexical, xmlio
 from bus.endpoint import Fetched, Pending
 from bus.errors import Rejected
 from bus.hollow import Hollow
@@ -26,8 +25,6 @@ NAMESPACE = "urn:govbus:exchange:v1"
 #: The one namespace declaration that our payloads are written with, on their outermost element.
 DECLARATION = f'xmlns:x="{NAMESPACE}"'.encode()
 RECEIPT = "{urn:govbus:receipt:v1}Receipt"
-#: Far more than anyone means, far less than int() would take seconds for.
-_NUMBER = re.compile(r"[0-9]{1,18}")
 
 #: Operation -> its parameters -> whether they must be there. The Body's element is named like the operation.
 OPERATIONS: Mapping[str, Mapping[str, bool]] = {
@@ -57,16 +54,20 @@ class Parameters:
     hollow: Hollow
 
     def text(self, name: str) -> str:
-        """A parameter's text, trimmed; "" when it is absent."""
+        """A parameter's text, trimmed; "" when it is absent. Raises Rejected where an element stands in it."""
         element = self.elements.get(name)
-        return whole(self.hollow.text(element)).decode().strip() if element is not None else ""
+        if element is None:
+            return ""
+        if len(element):
+            raise misfit(f"'{name}' is a text and holds an element", self.at(name))
+        return lexical.trimmed(whole(self.hollow.text(element)).decode())
 
-    def required(self, name: str, longest: int = 255) -> str:
-        """A parameter's text that must hold something."""
-        value = self.text(name)
-        if not 0 < len(value) <= longest:
-            raise misfit(f"'{name}' must have 1 to {longest} characters", self.at(name))
-        return value
+    def required(self, name: str) -> str:
+        """A parameter's text that must hold something: an identifier, or a word."""
+        try:
+            return lexical.identifier(self.text(name))
+        except ValueError as error:
+            raise misfit(f"'{name}': {error}", self.at(name)) from None
 
     def at(self, name: str) -> str:
         """The XPath of a parameter."""
@@ -95,7 +96,7 @@ def parameters(payload: etree._Element, hollow: Hollow) -> Parameters:
 
 def document_element(element: etree._Element) -> etree._Element:
     """The one element inside ``Document``."""
-    if len(element) != 1 or (element.text or "").strip() or (element[0].tail or "").strip():
+    if len(element) != 1 or lexical.trimmed(element.text or "") or lexical.trimmed(element[0].tail or ""):
         raise misfit("'Document' must hold exactly one element", "/Envelope/Body/SendDocument/Document")
     return element[0]
 
@@ -114,22 +115,25 @@ def octets(element: etree._Element, hollow: Hollow, at: str = "/Envelope/Body/Se
 
 
 def whole_number(request: Parameters, name: str, default: int, most: int) -> int:
-    """A positive number, at most ``most``: asking for more is not an error, one gets the most there is."""
-    value = request.text(name)
-    if not value:
+    """An ``xs:positiveInteger``, at most ``most``: asking for more is not an error, one gets the most there is."""
+    if name not in request.elements:
         return default
-    if not _NUMBER.fullmatch(value) or int(value) < 1:
-        raise misfit(f"'{value}' is not a positive whole number", request.at(name))
-    return min(int(value), most)
+    value = request.text(name)
+    try:
+        number = lexical.integer(value)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise misfit(f"'{value[:80]}' is not a positive whole number", request.at(name))
+    return min(number, most)
 
 
 def day(request: Parameters, name: str) -> date | None:
     """An ``xs:date``; a zone is read over, as days of the code book have none. None when it is absent."""
-    value = request.text(name)
     try:
-        return date.fromisoformat(value[:10]) if value else None
-    except ValueError:
-        raise misfit(f"'{value}' is not a date (YYYY-MM-DD)", request.at(name)) from None
+        return lexical.day(request.text(name)) if name in request.elements else None
+    except ValueError as error:
+        raise misfit(str(error), request.at(name)) from None
 
 
 # --- replies, written by a server -------------------------------------------------------------------------------------
@@ -220,13 +224,13 @@ def pending(payload: etree._Element) -> list[Pending]:
     rows = ({etree.QName(field).localname: field.text or "" for field in entry} for entry in payload)
     return [
         Pending(
-            message_id=row["MessageId"],
+            message_id=lexical.collapsed(row["MessageId"]),
             document_id=row["DocumentId"],
             from_organ=row["FromOrganId"],
             subject=row["Subject"],
             kind=row["Kind"],
-            received_at=datetime.fromisoformat(row["ReceivedAt"]),
-            size=int(row["Size"]),
+            received_at=lexical.instant(row["ReceivedAt"]),
+            size=lexical.integer(row["Size"]),
         )
         for row in rows
     ]
@@ -290,4 +294,4 @@ def _time(at: datetime) -> str:
 
 
 def _day(value: str) -> date | None:
-    return date.fromisoformat(value) if value else None
+    return lexical.day(value) if value else None

@@ -15,7 +15,7 @@ from hashlib import sha256
 import structlog
 
 from adapters.soap.options import CHECKS, Security
-from bus import log, metrics, soap
+from bus import log, metrics, roles, soap
 from bus.errors import Rejected
 from bus.signature import username, wss
 from bus.signature.profile import DS, WSSE
@@ -23,9 +23,8 @@ from bus.site import Site
 from bus.soap import Envelope
 from bus.trust import Purpose
 
-SECURITY_HEADER = f"{{{WSSE}}}Security"
-_SIGNATURE = f"{SECURITY_HEADER}/{{{DS}}}Signature"
-_USERNAME = f"{SECURITY_HEADER}/{{{WSSE}}}UsernameToken"
+_SIGNATURE = f"{{{DS}}}Signature"
+_USERNAME = f"{{{WSSE}}}UsernameToken"
 
 
 _log = structlog.get_logger()
@@ -78,7 +77,7 @@ class Guard:
     @property
     def understood(self) -> frozenset[str]:
         """Headers that this guard processes: the security header only where something in it is verified, or decrypted."""
-        return frozenset({SECURITY_HEADER}) if self._holder or self._known & {"wss-x509", "wss-username"} else frozenset()
+        return frozenset({wss.SECURITY}) if self._holder or self._known & {"wss-x509", "wss-username"} else frozenset()
 
     def open(self, envelope: Envelope) -> Envelope:
         """The envelope with its Body decrypted, where this endpoint does that: from here on it is as if it had come so."""
@@ -138,8 +137,8 @@ class Guard:
 
 
 def carries_password(envelope: Envelope) -> bool:
-    """Whether there is a UsernameToken: its password, or what a password can be guessed from, must be kept nowhere."""
-    return next(envelope.root.iter(f"{{{WSSE}}}UsernameToken"), None) is not None
+    """Whether a UsernameToken, whoever it is for, says more than a name: what a password can be guessed from must be kept nowhere."""
+    return any(len(token) > 1 for token in envelope.root.iter(_USERNAME))
 
 
 def note_legacy(partner: str, algorithm: str) -> None:
@@ -150,11 +149,14 @@ def note_legacy(partner: str, algorithm: str) -> None:
 
 
 def carries_signature(envelope: Envelope) -> bool:
-    """Whether the sender tried to sign."""
-    return envelope.header is not None and envelope.header.find(_SIGNATURE) is not None
+    """Whether the sender tried to sign, for us."""
+    return _holds(envelope, _SIGNATURE)
+
+
+def _holds(envelope: Envelope, tag: str) -> bool:
+    return any(security.find(tag) is not None for security in roles.ours(envelope.header, wss.SECURITY))
 
 
 def _carried(envelope: Envelope, certificate: bytes | None) -> frozenset[str]:
-    has_username = envelope.header is not None and envelope.header.find(_USERNAME) is not None
-    present = (carries_signature(envelope), bool(certificate), has_username)
+    present = (carries_signature(envelope), bool(certificate), _holds(envelope, _USERNAME))
     return frozenset(check for check, there in zip(CHECKS, present, strict=True) if there)

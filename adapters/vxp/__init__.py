@@ -17,6 +17,7 @@ from adapters.vxp.client import Account, Client
 from adapters.vxp.hub import Hub
 from adapters.vxp.options import Options
 from adapters.vxp.poller import Poller
+from bus import lexical
 from bus.endpoint import Bus, Door, Features, Request, Response, Sent
 from bus.errors import Deferred, Rejected
 from bus.message import KIND, RECEIVERS, Message
@@ -84,7 +85,7 @@ class Adapter:
         message_type = intake.TYPES.get(message.header(KIND))
         if message_type is None:
             raise Rejected("edxml-invalid", detail=f"VXP carries documents and statuses, not kind {message.header(KIND)!r}")
-        receivers = message.header(RECEIVERS).split()
+        receivers = lexical.words(message.header(RECEIVERS))
         reply = await self._client.send(message.body, message_type, self._site.organisation, receivers)
         return Sent(digest=message.digest, reply=reply)
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from adapters.vxp import intake, lists
 from adapters.vxp.options import Options
-from bus import vxp
+from bus import lexical, vxp
 from bus.edxml.model import VIETNAM
 from bus.endpoint import Bus, Pending, Request, Response
 from bus.errors import BusError, Deferred, Rejected
@@ -103,7 +103,7 @@ class Hub:
         def check(described: Mapping[str, str]) -> None:
             if described[KIND] != _kind(call):
                 raise Rejected("parameter-invalid", name="messagetype", value=call.parameter("messagetype")[:_MOST_SAID])
-            named = {self._canonical(code) for code in described[RECEIVERS].split()}
+            named = {self._canonical(code) for code in lexical.words(described[RECEIVERS])}
             for code in receivers:
                 if self._canonical(code) not in named:
                     raise Rejected("parameter-invalid", name="to", value=code)
@@ -201,7 +201,7 @@ def _json(status: int, body: Body, *headers: tuple[str, str]) -> Response:
 
 
 def _required(call: vxp.Call, name: str) -> str:
-    value = call.parameter(name)
+    value = lexical.collapsed(call.parameter(name))
     if not 0 < len(value) <= _LONGEST:
         raise Rejected("parameter-invalid", name=name, value=value[:_MOST_SAID])
     return value

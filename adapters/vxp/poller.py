@@ -2,7 +2,8 @@
 
 An item leaves the hub's list when we report ``done`` (it is on disk here) or ``fail`` (it never can be: the reason goes along).
 Everything else, our own bugs included, leaves it there for the next round; so a lost confirmation or a killed process costs one
-more round and never a document. One bad item stops no other. A trouble is logged when it begins, changes and ends, not each round.
+more round and never a document. One bad item stops no other. Trouble with one item is logged when it begins, changes and ends, not each
+round; a hub that cannot be asked, or whose items cannot be brought in, is a condition (``fetching-trouble``) for as long as it lasts.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import structlog
 
 from adapters.vxp import intake
 from adapters.vxp.client import Client
-from bus import points
+from bus import conditions, points
 from bus.endpoint import Bus
 from bus.errors import BusError, Deferred, Rejected
 from bus.message import CREDENTIAL, SENDER, SENDER_MESSAGE_ID, TRANSPORT_ID
@@ -21,8 +22,6 @@ from bus.octets import Body
 
 #: Files held in memory at once.
 _AT_A_TIME: Final = 4
-#: The name under which trouble with the hub itself is noted; no docId is empty.
-_HUB: Final = ""
 
 _log = structlog.get_logger()
 
@@ -36,31 +35,33 @@ class Poller:
         self._endpoint = endpoint
         self._partner = partner
         self._troubles: dict[str, str] = {}
+        self._failures: dict[str, Deferred] = {}
 
     async def run(self, pause: float) -> None:
         """Round after round, ``pause`` seconds between them, until cancelled."""
         while True:
             try:
                 await self.round()
-            except Exception:  # noqa: BLE001
-                # A bug of ours must not end the fetching for good.
+            except Exception as error:  # noqa: BLE001 - what nobody foresaw, in the hub's answer or in us, must not end the fetching for good
                 _log.exception("vxp.round-failed", endpoint=self._endpoint)
+                self._tell(Deferred("bus-error", reference=type(error).__name__))
             await asyncio.sleep(pause)
 
     async def round(self) -> None:
         """Everything that waits now, documents before statuses, in the hub's order."""
-        listed: set[str] = {_HUB}
+        listed = set[str]()
         for message_type in intake.KINDS:
             try:
                 waiting = await self._client.received(message_type)
             except (Rejected, Deferred) as error:
-                self._note(_HUB, error)
+                self._tell(error)
                 return
-            self._note(_HUB, None)
             listed.update(waiting)
             for start in range(0, len(waiting), _AT_A_TIME):
                 await self._take(waiting[start : start + _AT_A_TIME])
         self._troubles = {what: code for what, code in self._troubles.items() if what in listed}
+        self._failures = {what: error for what, error in self._failures.items() if what in listed}
+        self._tell(next(iter(self._failures.values()), None))
 
     async def _take(self, doc_ids: Sequence[str]) -> None:
         """Fetch together, accept one after the other (the list's order is the order of the documents), report together."""
@@ -106,14 +107,24 @@ class Poller:
         except (Rejected, Deferred) as error:
             self._note(doc_id, error)
 
+    def _tell(self, error: BusError | None) -> None:
+        """Whether what waits at the hub can be brought in."""
+        if error is None:
+            conditions.close(conditions.FETCHING, self._endpoint)
+        else:
+            conditions.open(conditions.FETCHING, self._endpoint, error.reasons, endpoint=self._endpoint, code=error.code)
+
     def _note(self, what: str, error: BusError | None) -> None:
-        """Log a trouble, with the hub (``""``) or with one docId, when it begins, changes or ends."""
+        """Log a trouble with one docId when it begins, changes or ends; what stays in the hub's list for it is remembered."""
+        if isinstance(error, Deferred):
+            self._failures[what] = error
+        else:
+            self._failures.pop(what, None)
         before, now = self._troubles.get(what, ""), error.code if error else ""
         if before == now:
             return
         self._troubles[what] = now
-        fields = {"endpoint": self._endpoint, "document": what} if what else {"endpoint": self._endpoint}
         if error is None:
-            _log.info("vxp.recovered", **fields)
+            _log.info("vxp.recovered", endpoint=self._endpoint, document=what)
         else:
-            _log.warning("vxp.trouble", code=now, reason=error.reason("en"), **fields)
+            _log.warning("vxp.trouble", code=now, reason=error.reason("en"), endpoint=self._endpoint, document=what)

@@ -4,6 +4,7 @@ Every command that prints takes ``--json``. Exit codes: 0 good, 1 a fault found 
 user: an unexpected error is logged to ``<site>/data/errors.log`` under a reference, and the reference is printed.
 """
 
+import errno
 import secrets
 import sys
 import traceback
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import typer
 
-from bus.cli import messages, proofs, screen, site, upkeep
+from bus import ownership
+from bus.cli import messages, partners, proofs, refusals, screen, site, upkeep
 from bus.errors import BusError, ConfigurationError
 
 app = typer.Typer(
@@ -24,14 +26,22 @@ app = typer.Typer(
 )
 site.register(app)
 messages.register(app)
+refusals.register(app)
 upkeep.register(app)
 proofs.register(app)
+partners.register(app)
+
+
+#: Failures of a device that name no file: full, over quota, read-only, broken.
+_OF_THE_DEVICE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 def main() -> None:
     """The console script."""
+    screen.settle()
     try:
-        app()
+        with ownership.handed_over(screen.site_of(sys.argv)):
+            app()
     except ConfigurationError as error:
         for fault in error.faults:
             print(fault.said(screen.language()), file=sys.stderr)
@@ -41,6 +51,12 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        if error.filename is None and error.errno not in _OF_THE_DEVICE:
+            print(screen.say("cli-unexpected", reference=_log_traceback()), file=sys.stderr)
+        else:
+            print(screen.say("cli-file-failed", file=error.filename or screen.site_of(sys.argv), detail=error.strerror), file=sys.stderr)
+        sys.exit(1)
     except Exception:  # noqa: BLE001 - the last line of defence: a reference instead of a traceback
         print(screen.say("cli-unexpected", reference=_log_traceback()), file=sys.stderr)
         sys.exit(1)
@@ -50,6 +66,11 @@ def _log_traceback() -> str:
     reference = secrets.token_hex(6)
     directory = screen.site_of(sys.argv) / "data"
     path = directory / "errors.log" if directory.is_dir() else Path("govbus-errors.log")
-    with path.open("a", encoding="utf-8") as log:
-        log.write(f"--- {reference} {datetime.now(UTC).isoformat()}\n{traceback.format_exc()}\n")
+    told = traceback.format_exc()
+    try:
+        with path.open("a", encoding="utf-8") as log:
+            log.write(f"--- {reference} {datetime.now(UTC).isoformat()}\n{told}\n")
+    except OSError as error:
+        # A full disk, or another's file: the last line of the traceback is all that can be told.
+        return f"{reference} ({path}: {error.strerror}; {told.splitlines()[-1]})"
     return f"{reference} ({path})"

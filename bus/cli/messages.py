@@ -2,9 +2,7 @@
 
 import asyncio
 import getpass
-import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -14,13 +12,15 @@ import typer
 
 from bus import audit as oracle
 from bus import daemon, stamping
+from bus.cli import meaning, refusals
+from bus.cli.meaning import PartnerOption, Unclear
+from bus.cli.opening import opened, signing
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields, language, say, table
-from bus.config import Loaded
-from bus.delivery import State
-from bus.errors import Rejected
+from bus.delivery import ROUTE_PREFIX, State
+from bus.errors import Rejected, suggestion
 from bus.signature import xades
 from bus.store import Found, Hits, Store, Story
-from bus.store.tables import is_held
+from bus.store.tables import columns, is_held
 from bus.timestamps import Authority
 
 ReasonOption = Annotated[str, typer.Option("--reason", help="Why; written into the journal with your name.")]
@@ -31,16 +31,12 @@ Ids = Annotated[list[str], typer.Argument(help="Message ids.")]
 _TIMES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f%z"]
 
 
-def _opened(site: Path) -> AbstractContextManager[tuple[Loaded, Store]]:
-    return daemon.opened(site, os.environ, "operator")
-
-
 def messages(
     site: SiteOption = Path(),
     route: Annotated[str, typer.Option(help="Only this route.")] = "",
     partner: Annotated[str, typer.Option(help="Only from this partner.")] = "",
     state: Annotated[str, typer.Option(help="Only with a delivery in this state: READY, CLAIMED, WAITING, DONE, DEAD.")] = "",
-    key: Annotated[str, typer.Option(help="An id, a DocumentId, or a part of the subject.")] = "",
+    key: Annotated[str, typer.Option(help="An id, a DocumentId, a document's number or its beginning, or a part of the subject.")] = "",
     since: Annotated[datetime | None, typer.Option(help="Accepted at or after (UTC).")] = None,
     before: Annotated[
         datetime | None, typer.Option(formats=_TIMES, help="Accepted earlier than this (UTC): goes on with a search.")
@@ -51,16 +47,24 @@ def messages(
     """Search messages, newest first."""
     if state and state.upper() not in State.__members__:
         raise typer.BadParameter(f"{state!r} is not a state; known: {', '.join(State)}", param_hint="--state")
-    with _opened(site) as (_, store):
+    with opened(site) as (loaded, store):
+        _demand_known("route", route, loaded.routes, store.search(route=route, limit=1))
+        _demand_known("partner", partner, loaded.site.partners, store.search(partner=partner, limit=1))
         moment, until = (aware(each) if each else None for each in (since, before))
         found = store.search(route, partner, state.upper(), key, moment, limit, until)
         _list(found, json)
         _end(found)
 
 
+def _demand_known(kind: str, name: str, declared: Iterable[str], seen: Hits) -> None:
+    """A name that stands neither in routes.yaml nor in the store is a slip: an empty answer would pass for news."""
+    if name and name not in declared and not seen and seen.back_to is None:
+        raise typer.BadParameter(say(f"cli-unknown-{kind}", name=name, suggestion=suggestion(name, declared)), param_hint=f"--{kind}")
+
+
 def dead(site: SiteOption = Path(), limit: Annotated[int, typer.Option(min=1, max=10_000)] = 50, json: JsonOption = False) -> None:
-    """List dead letters: messages with a delivery that was given up, or is held since a backup was restored."""
-    with _opened(site) as (_, store):
+    """List dead letters: messages with a delivery that was given up, or is held."""
+    with opened(site) as (_, store):
         named = dict.fromkeys([*store.held(limit), *(each.id for each in store.search(state=State.DEAD, limit=limit))])
         found = [(story, _given_up(story)) for each in named for story in store.show(each)]
     if json:
@@ -108,17 +112,35 @@ def _second(moment: datetime) -> str:
     return moment.isoformat(timespec="seconds")
 
 
-def show(message: Annotated[str, typer.Argument(metavar="ID")], site: SiteOption = Path(), json: JsonOption = False) -> None:
-    """One message: where it is, its deliveries with attempts and errors, its receipts, its journal."""
-    with _opened(site) as (_, store):
-        stories = store.show(message)
+def show(
+    message: Annotated[str, typer.Argument(metavar="ID|NUMBER|REFERENCE")],
+    partner: PartnerOption = "",
+    site: SiteOption = Path(),
+    json: JsonOption = False,
+) -> None:
+    """One message: where it is, its deliveries with attempts and errors, its receipts, its journal. Or one refusal, by its reference."""
+    with opened(site) as (_, store):
+        meant = meaning.look(store, message, partner)
+        if isinstance(meant, Unclear):
+            _show_refusal(store, meant, json=json)
+            return
+        stories = store.show(meant)
         if json:
             emit([asdict(story) for story in stories])
         else:
             for story in stories:
                 _tell(story)
-    if not stories:
-        _nothing(message)
+
+
+def _show_refusal(store: Store, meant: Unclear, *, json: bool) -> None:
+    """What was refused under this reference; where there is nothing either, the name is unclear."""
+    found = [] if meant.choices else store.refusal(meant.name)
+    if found:
+        refusals.tell(found, json=json)
+        return
+    if not meant.choices and not json:
+        typer.echo(say("cli-no-reference"))
+    meaning.refuse([meant], json=json)
 
 
 #: What ``show`` tells of the message's own row.
@@ -166,22 +188,16 @@ def _of(row: Mapping[str, Any], *columns: str) -> list[Any]:
     return [row[column] for column in columns]
 
 
-def _nothing(message: str) -> None:
-    console.print(say("cli-no-message", message=message), style="red", markup=False)
-    raise typer.Exit(1)
-
-
 def receipts(
     message: Annotated[str, typer.Argument(metavar="ID")],
+    partner: PartnerOption = "",
     site: SiteOption = Path(),
     time_stamp: Annotated[bool, typer.Option("--time-stamp", help="As XAdES-B-T: the site's authority is asked to stamp each.")] = False,
     json: JsonOption = False,
 ) -> None:
     """The signed receipts of a message, as XML, oldest first."""
-    with _opened(site) as (loaded, store):
-        found = store.receipts_of(message)
-    if not found:
-        _nothing(message)
+    with opened(site) as (loaded, store):
+        found = store.receipts_of(meaning.one(store, message, partner, json=json))
     if time_stamp:
         found = asyncio.run(_time_stamped(found, loaded.site.timestamps))
     if json:
@@ -198,29 +214,51 @@ async def _time_stamped(found: Sequence[bytes], authority: Authority | None) -> 
     return [xades.with_timestamp(xml, token) for xml, token in zip(found, tokens, strict=True)]
 
 
-def resend(ids: Ids, reason: ReasonOption, site: SiteOption = Path(), json: JsonOption = False) -> None:
-    """Owe dead deliveries of these messages again."""
-    _operate("resend", ids, reason, site, json)
+def resend(ids: Ids, reason: ReasonOption, partner: PartnerOption = "", site: SiteOption = Path(), json: JsonOption = False) -> None:
+    """Send what these messages owe now; dead deliveries are owed again."""
+    _operate("resend", ids, reason, partner, site, json)
 
 
-def cancel(ids: Ids, reason: ReasonOption, site: SiteOption = Path(), json: JsonOption = False) -> None:
+def cancel(ids: Ids, reason: ReasonOption, partner: PartnerOption = "", site: SiteOption = Path(), json: JsonOption = False) -> None:
     """Give up deliveries of these messages; the sender gets a receipt CANCELLED."""
-    _operate("cancel", ids, reason, site, json)
+    _operate("cancel", ids, reason, partner, site, json)
 
 
-def _operate(action: str, ids: Sequence[str], reason: str, site: Path, json: bool) -> None:
+def _operate(action: str, ids: Sequence[str], reason: str, partner: str, site: Path, json: bool) -> None:
     if not reason.strip():
         raise typer.BadParameter("say why", param_hint="--reason")
 
-    with _opened(site) as (_, store):
-        known = [story.message["id"] for each in ids for story in store.show(each)] or list(ids)
+    with opened(site) as (loaded, store):
+        if action == "cancel":
+            signing(loaded)
+        known = meaning.owed(store, ids, partner, json=json)
+        before = [each for name in known for each in _deliveries(store, name)]
         operate = store.resend if action == "resend" else store.cancel
         changed = asyncio.run(operate(known, getpass.getuser(), reason))
+    left = [_left(action, each) for each in before if each["id"] not in changed]
     if json:
-        emit({"deliveries": changed})
+        emit({"deliveries": changed, "unchanged": left})
     else:
         console.print(say(f"cli-{action}", count=len(changed)))
+        for each in left:
+            console.print(each["why"], markup=False)
     raise typer.Exit(0 if changed else 1)
+
+
+def _deliveries(store: Store, name: str) -> list[Any]:
+    """What a message owes, or one delivery by its own id, as it stands; what was routed on is told by what it led to."""
+    with store.snapshot() as snapshot:
+        about = snapshot.about(name)
+        found = [row for row in about.deliveries if not row.receipt_id] if about else [snapshot.delivery(name)]
+        onward = [row for row in found if row and not (row.state == State.DONE and row.target.startswith(ROUTE_PREFIX))]
+        return [dict(columns(row)) for row in onward]
+
+
+def _left(action: str, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Why a delivery stays as it is."""
+    state = row["outcome"] or row["state"]
+    why = say(f"cli-{action}-not", delivery=row["id"], target=row["target"], state=say(f"cli-state-{row['state']}", owner=row["owner"]))
+    return {"delivery": row["id"], "message": row["message_id"], "target": row["target"], "state": state, "why": why}
 
 
 def audit(
@@ -229,7 +267,7 @@ def audit(
     json: JsonOption = False,
 ) -> None:
     """Prove the store: conservation per route, hash chains, receipts, digests; exit 1 on any break."""
-    with _opened(site) as (loaded, store):
+    with opened(site) as (loaded, store):
         evidence = daemon.open_evidence(loaded.site)
         anchors = loaded.site.timestamps.anchors if loaded.site.timestamps else ()
         report = oracle.audit_archive(archive, evidence, store) if archive else oracle.audit(store, evidence, anchors)

@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-import os
-import secrets
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from hashlib import file_digest
@@ -12,14 +11,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from bus import asic, daemon, keyfiles, proofs
+from bus import asic, daemon, durable, keyfiles, proofs
 from bus.checkpoint import Summary
+from bus.cli import meaning
+from bus.cli.meaning import PartnerOption, Unclear
+from bus.cli.opening import opened, signing
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say
 from bus.config import Loaded
-from bus.errors import Deferred
+from bus.errors import LANGUAGES, Deferred
 from bus.octets import Chunk
-from bus.proofs import Report, Sources, Verdict, authorities
+from bus.proofs import Sources, Verdict, given
 from bus.proofs import manifest as told
+from bus.proofs.given import Given
+from bus.proofs.lines import Line
 from bus.store import Store, archive
 from bus.store.snapshot import Snapshot
 from bus.trust import der, is_authority
@@ -35,6 +39,7 @@ def evidence(
         Path | None, typer.Option("--archive", exists=True, dir_okay=False, help="An archive that holds the message, if it was pruned.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    partner: PartnerOption = "",
     site: SiteOption = Path(),
     json: JsonOption = False,
 ) -> None:
@@ -42,14 +47,16 @@ def evidence(
     if output.exists() and not force:
         _fail(say("cli-evidence-exists", file=output))
     now = daemon.utc_now()
-    with daemon.opened(site, os.environ, "operator") as (loaded, store), _snapshot(store, from_archive) as snapshot:
-        about = snapshot.about(_only(snapshot, message))
+    with opened(site) as (loaded, store), _snapshot(store, from_archive) as snapshot:
+        signer = signing(loaded)
+        found = meaning.find(snapshot, message, meaning.senders(store, partner), partner)
+        about = snapshot.about(found) if isinstance(found, str) else None
         if about is None:
-            _fail(say("cli-no-message", message=message))
+            meaning.refuse([found] if isinstance(found, Unclear) else [], json=json)
         if any(store.proof(row.chain, row.seq) is None for row in about.journal):
             asyncio.run(_checkpoint(loaded, store))
         files = proofs.collect(snapshot, about, _sources(loaded, store), now)
-        _write(output, asic.write(files, loaded.site.keyring.signer(loaded.site.key), now))
+        _write(output, asic.write(files, signer, now))
     with output.open("rb") as written:
         digest = file_digest(written, "sha256").hexdigest()
     manifest = told.read(bytes(files[told.NAME]))  # type: ignore[arg-type]  # it was made just now, of bytes
@@ -67,29 +74,42 @@ def verify(
     file: Annotated[Path, typer.Argument(help="A container that `govbus evidence` wrote.", exists=True, dir_okay=False)],
     trust: Annotated[
         Path | None,
-        typer.Option(help="Directory of certificates (*.crt, *.pem) and lists (*.crl) that you trust.", exists=True, file_okay=False),
+        typer.Option(help="Whom you trust, by role: DIR/site/, DIR/partners/<OrganId>/, DIR/tsa/.", exists=True, file_okay=False),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Check an evidence container offline: what it establishes, line by line; exit 1 where it does not hold."""
-    trusts = authorities.given(trust) if trust else None
+    """Check an evidence container offline: what it establishes, line by line.
+
+    Exit 1 where it does not hold, and where nobody vouches for a signature in its role.
+    """
+    trusted = _given(trust) if trust else None
     with file.open("rb") as opened:
-        report = proofs.verify(opened, trusts)
+        report = proofs.verify(opened, trusted)
     if json:
-        emit({"ok": report.ok, "lines": [_told(report, index) for index in range(len(report.lines))]})
+        conclusion = {each: report.conclusion.say(each) for each in LANGUAGES}
+        lines = [_told(line) for line in report.lines]
+        emit({"ok": report.ok, "signers_established": report.ok and report.judged, "conclusion": conclusion, "lines": lines})
     else:
         for line in report.lines:
             mark, style = _MARKS[line.verdict]
             console.print(f"{mark} {line.say(language())}", style=style, markup=False)
-        numbers = {str(verdict): sum(line.verdict is verdict for line in report.lines) for verdict in Verdict}
-        good = say("cli-verify-good", established=numbers["established"], open=numbers["open"])
-        console.print(good if report.ok else say("cli-verify-bad", count=numbers["broken"]), style="bold", markup=False)
+        console.print(report.conclusion.say(language()), style="bold", markup=False)
     raise typer.Exit(0 if report.ok else 1)
 
 
-def _told(report: Report, index: int) -> dict[str, object]:
-    line = report.lines[index]
-    return {"verdict": line.verdict, "says": line.key, "part": line.part, "text": {each: line.say(each) for each in ("vi", "en")}}
+def _given(directory: Path) -> Given:
+    """The verifier's own trust. One that does not say who is who is wrong usage: nothing of it is believed."""
+    try:
+        return given.read(directory)
+    except given.Misplaced as error:
+        for fault in error.faults:
+            print(fault.said(language()), file=sys.stderr)
+        raise typer.Exit(2) from None
+
+
+def _told(line: Line) -> dict[str, object]:
+    words = {each: line.say(each) for each in LANGUAGES}
+    return {"verdict": line.verdict, "vouched": line.vouched, "says": line.key, "part": line.part, "text": words}
 
 
 @contextlib.contextmanager
@@ -106,14 +126,6 @@ def _snapshot(store: Store, path: Path | None) -> Iterator[Snapshot]:
         engine.dispose()
 
 
-def _only(snapshot: Snapshot, key: str) -> str:
-    """The one message that goes by ``key``."""
-    ids = snapshot.named(key)
-    if len(ids) > 1 and key not in ids:
-        _fail(say("cli-evidence-several", count=len(ids), message=key, ids=", ".join(ids)))
-    return key if key in ids or not ids else ids[0]
-
-
 async def _checkpoint(loaded: Loaded, store: Store) -> None:
     """State now what the next round of the daemon would: what was journalled up to here."""
     grown, now = store.growth(), daemon.utc_now()
@@ -127,22 +139,17 @@ def _sources(loaded: Loaded, store: Store) -> Sources:
     routes = {route.name: route.block for route in loaded.routes.values()}
     found = [one for path in sorted((loaded.site.root / "certs" / "own").glob("*.crt")) for one in keyfiles.certificates(path, [])]
     chain = tuple(dict.fromkeys(der(one) for one in found if is_authority(one)))
-    return Sources(loaded.site, store, routes, chain, tuple(der(one) for one in stamped.anchors) if stamped else ())
+    calls = {name: adapter.features.calls for name, adapter in loaded.endpoints.items() if adapter.features.calls}
+    return Sources(loaded.site, store, routes, chain, tuple(der(one) for one in stamped.anchors) if stamped else (), calls)
 
 
 def _write(path: Path, octets: Iterable[Chunk]) -> None:
     """Complete or absent: beside its place, down to the disk, and renamed. Documents are in it: for its owner's eyes only."""
-    unfinished = path.with_name(f".unfinished-{secrets.token_hex(4)}-{path.name}")
     try:
-        with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        with durable.writing(path) as file:
             file.writelines(octets)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
     except OSError as error:
         raise Deferred("file-unwritable", file=path, detail=error.strerror or error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _fail(sentence: str) -> NoReturn:

@@ -1,13 +1,15 @@
 """How the commands print: JSON for programs, tables for people, in the operator's language."""
 
+import io
 import itertools
+import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -15,11 +17,20 @@ from rich.table import Table
 
 from bus import errors
 from bus.errors import text
+from bus.log import line
+from bus.plain import plain
 
 console = Console(highlight=False, soft_wrap=True)
 
 SiteOption = Annotated[Path, typer.Option("--site", envvar="GOVBUS_SITE", help="Directory with routes.yaml, schemas/ and certs/.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def settle() -> None:
+    """Have the terminal take every text: what its encoding lacks is escaped, and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def aware(moment: datetime) -> datetime:
@@ -38,17 +49,22 @@ def say(key: str, **values: object) -> str:
 
 
 def emit(data: object) -> None:
-    """``data`` as one line of JSON on standard output."""
-    print(orjson.dumps(data, default=str, option=orjson.OPT_NON_STR_KEYS).decode())
+    """``data`` as one line of JSON on standard output; where that does not speak Unicode, with JSON's own escapes."""
+    written = line(data)
+    try:
+        written.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        written = json.dumps(json.loads(written))
+    print(written, flush=True)
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str = "") -> None:
-    """A table whose headings are catalogue keys ``column-<name>``. A cell may hold a stranger's words: nothing in it is markup."""
+    """A table whose headings are catalogue keys ``column-<name>``. A cell may hold a stranger's words: nothing in it acts."""
     grid = Table(title=title or None, title_justify="left", header_style="bold")
     for column in columns:
         grid.add_column(say(f"column-{column}"), overflow="fold")
     for row in rows:
-        grid.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
+        grid.add_row(*("" if cell is None else escape(plain(str(cell))) for cell in row))
     console.print(grid)
 
 
@@ -56,7 +72,7 @@ def fields(values: Mapping[str, Any]) -> None:
     """Name and value, one a line."""
     width = max((len(name) for name in values), default=0)
     for name, value in values.items():
-        console.print(f"  {name:<{width}}  {value}", markup=False)
+        console.print(f"  {name:<{width}}  {plain(str(value))}", markup=False)
 
 
 def site_of(arguments: Sequence[str]) -> Path:

@@ -8,9 +8,13 @@ from typing import Annotated
 
 import typer
 
-from bus import config, daemon, log, scaffold
+from bus import config, continuity, daemon, lock, log, scaffold
+from bus.cli.opening import surveyed
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say, table
 from bus.config.components import Component
+from bus.errors import Fault
+from bus.listeners import CannotListen, OperatorsCannotListen
+from bus.operators import NoAddress
 
 
 def init(directory: Annotated[Path, typer.Argument(help="A new or empty directory.")], json: JsonOption = False) -> None:
@@ -26,10 +30,14 @@ def init(directory: Annotated[Path, typer.Argument(help="A new or empty director
         console.print(say("cli-initialised", directory=directory))
 
 
-def check(site: SiteOption = Path(), json: JsonOption = False) -> None:
-    """Report every fault of the site's files, one a line; exit 1 if any is more than a warning."""
-    faults = config.check(site, environment=os.environ, clock=daemon.utc_now)
-    wrong = [fault for fault in faults if not fault.warning]
+def check(
+    site: SiteOption = Path(),
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings count as faults.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Report every fault of the site's files, one a line; exit 1 if any is more than a warning, or --strict."""
+    faults = continuity.check(site, os.environ, daemon.store_url(site, os.environ), daemon.utc_now)
+    wrong = [fault for fault in faults if strict or not fault.warning]
     if json:
         emit([{"file": f.file, "line": f.line, "column": f.column, "text": f.text, "warning": f.warning} for f in faults])
     else:
@@ -44,15 +52,24 @@ def run(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0 takes a free one.", min=0, max=65535)] = 8443,
     workers: Annotated[int, typer.Option(help="Processes over one socket.", min=1, max=64)] = 1,
+    operators: Annotated[
+        str | None, typer.Option(help="HOST:PORT for /metrics and the whole /readyz, or off; by default 127.0.0.1:8451.")
+    ] = None,
+    new_store: Annotated[bool, typer.Option("--new-store", help="Make a new store although this site has had one that is gone.")] = False,
 ) -> None:
-    """Run the daemon. JSON log lines on stderr; `bus.ready` carries the address. SIGTERM drains, SIGHUP reloads."""
+    """Run the daemon. JSON log lines on stderr; `bus.ready` carries the addresses. SIGTERM drains, SIGHUP reloads."""
     log.configure()
     try:
-        daemon.run(site, os.environ, host, port, workers)
-    except daemon.AlreadyRunning as error:
+        daemon.run(site, os.environ, host, port, workers, operators, new_store=new_store)
+    except NoAddress as error:
+        raise typer.BadParameter(str(error), param_hint="--operators") from error
+    except OperatorsCannotListen as error:
+        console.print(say("cli-operators-cannot-listen", detail=error), style="red")
+        raise typer.Exit(1) from error
+    except lock.AlreadyRunning as error:
         console.print(say("cli-already-running", site=site, pid=error), style="red")
         raise typer.Exit(1) from error
-    except daemon.CannotListen as error:
+    except CannotListen as error:
         console.print(say("cli-cannot-listen", host=host, port=port, detail=error), style="red")
         raise typer.Exit(1) from error
 
@@ -71,7 +88,7 @@ def demo(
 
 def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:
     """List the site's keys and certificates, the revocation lists and responses held, and when each ends."""
-    loaded = config.load(site, environment=os.environ, clock=daemon.utc_now)
+    loaded = surveyed(site)
     now = daemon.utc_now()
     keyring = loaded.site.keyring
     daemon.know_statuses(loaded.site)
@@ -85,13 +102,25 @@ def keys(site: SiteOption = Path(), json: JsonOption = False) -> None:
             "days": (entry.not_after - now).days,
             "detail": entry.detail,
             "fingerprint": entry.fingerprint,
+            "expired": entry.not_after <= now,
         }
         for entry in keyring.entries()
     ]
+    unread = [fault for fault in loaded.warnings if fault.file.startswith("certs/")]
     if json:
-        emit(rows)
+        emit(rows + [_unread(fault) for fault in unread])
     else:
-        table(["name", "kind", "partner", "subject", "not_after", "days", "detail"], [list(row.values())[:7] for row in rows])
+        lines = [{**row, "days": say("cli-key-expired", days=row["days"]) if row["expired"] else row["days"]} for row in rows]
+        table(["name", "kind", "partner", "subject", "not_after", "days", "detail"], [list(line.values())[:7] for line in lines])
+        for fault in unread:
+            print(fault.said(language()))
+
+
+def _unread(fault: Fault) -> dict[str, object]:
+    """A row about what lies among the certificates and does not count in full."""
+    words = fault.vi if language() == "vi" and fault.vi else fault.text
+    row = {"name": fault.file.removeprefix("certs/"), "kind": "unread", "partner": "", "subject": "", "not_after": None, "days": None}
+    return {**row, "detail": words, "fingerprint": ""}
 
 
 def steps(json: JsonOption = False) -> None:

@@ -17,7 +17,8 @@ from typing import Annotated
 
 import typer
 
-from bus import config, daemon, generation
+from bus import daemon, datadir, generation, lock
+from bus.cli.opening import opened, surveyed
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields, language, say, table
 from bus.config import Loaded
 from bus.reconciling import Reconciled, Verdict, judge
@@ -37,9 +38,9 @@ WhyOption = Annotated[str, typer.Option("--reason", help="Why; written into the 
 @contextlib.contextmanager
 def _keeping(site: Path) -> Iterator[tuple[Loaded, Store]]:
     """The site's store, for one command of these at a time."""
-    with daemon.opened(site, os.environ, "operator") as (loaded, store), (site / "data" / "upkeep.lock").open("a") as lock:
+    with opened(site) as (loaded, store), (site / "data" / "upkeep.lock").open("a") as turn:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             console.print(say("cli-upkeep-busy"), style="red")
             raise typer.Exit(1) from error
@@ -133,13 +134,17 @@ def restore(
     site: SiteOption = Path(),
     json: JsonOption = False,
 ) -> None:
-    """Put a backup in place of the store of a site that is stopped. Nothing that was owed is sent until you resend it."""
+    """Put a backup in place of the store of a site that is stopped. Nothing that was owed is sent until you resend it.
+
+    One that was killed is undone first: type it again.
+    """
     why = _why(reason)
     if os.environ.get("GOVBUS_STORE"):
         raise typer.BadParameter("GOVBUS_STORE names another store; restore is for the embedded one", param_hint="GOVBUS_STORE")
     site.mkdir(exist_ok=True)
+    datadir.recover(site)
     with _stopped(site):
-        data, beside = site / "data", site / "data.restoring"
+        beside = site / datadir.RESTORING
         shutil.rmtree(beside, ignore_errors=True)
         manifest = unpack(file, beside, site)
         try:
@@ -147,9 +152,7 @@ def restore(
         except BaseException:
             shutil.rmtree(beside, ignore_errors=True)
             raise
-        replaced = site / f"data.replaced-{daemon.utc_now():%Y%m%dT%H%M%SZ}"
-        data.rename(replaced)
-        beside.rename(data)
+        replaced = datadir.put(site, beside, daemon.utc_now())
     told = {"at": manifest["at"], "rows": manifest["rows"], "held": held, "replaced": str(replaced)}
     _tell(told, say("cli-restored", at=manifest["at"], held=held, replaced=replaced), json)
 
@@ -157,16 +160,16 @@ def restore(
 @contextlib.contextmanager
 def _stopped(site: Path) -> Iterator[None]:
     try:
-        with daemon.sole_daemon(site):
+        with lock.sole_daemon(site):
             yield
-    except daemon.AlreadyRunning as error:
+    except lock.AlreadyRunning as error:
         console.print(say("cli-still-running", site=site, pid=error), style="red")
         raise typer.Exit(1) from error
 
 
 async def _hold(site: Path, data: Path, said: Mapping[str, str]) -> int:
     """Hold what is owed in a store that lies aside, and journal in each chain that it goes on from a backup."""
-    loaded = config.load(site, environment=os.environ, clock=daemon.utc_now)
+    loaded = surveyed(site)
     store = daemon.open_store_at(loaded.site, data, "operator")
     try:
         held, chains = await store.hold(), store.chains()
@@ -192,7 +195,7 @@ def hold(reason: WhyOption, site: SiteOption = Path(), json: JsonOption = False)
         await store.note("restored", {"by": getpass.getuser(), "reason": why, "held": number})
         return number
 
-    with _stopped(site), daemon.opened(site, os.environ, "operator") as (_, store):
+    with _stopped(site), opened(site) as (_, store):
         number = asyncio.run(held(store))
     _tell({"held": number}, say("cli-held", held=number), json)
 
@@ -205,7 +208,7 @@ def reconcile(
 ) -> None:
     """Compare receipts that partners hold with the store: after a restore, what was lost since the backup. Exit 1 if anything was."""
     files = [file for path in paths for file in (sorted(path.rglob("*.xml")) if path.is_dir() else [path])]
-    with daemon.opened(site, os.environ, "operator") as (loaded, store):
+    with opened(site) as (loaded, store):
         evidence = daemon.open_evidence(loaded.site)
         found = [(file, judge(store, evidence, file.read_bytes())) for file in files]
         rows = [_row(file, each) for file, each in found if each.verdict is not Verdict.KNOWN]
@@ -240,7 +243,7 @@ def _advice(row: Mapping[str, object]) -> object:
 
 def reload(site: SiteOption = Path(), json: JsonOption = False) -> None:
     """Have the running daemon take up the site's changed files, and say what came of it. What is broken changes nothing; exit 1."""
-    pid = daemon.holder(site)
+    pid = lock.holder(site)
     if pid is None:
         console.print(say("cli-not-running", site=site), style="red")
         raise typer.Exit(1)
@@ -253,7 +256,7 @@ def reload(site: SiteOption = Path(), json: JsonOption = False) -> None:
     elif not answers:
         console.print(say("cli-reload-silent", seconds=int(PATIENCE)), style="red")
     else:
-        for fault in faults:
+        for fault in faults or sorted({warning for answer in answers for warning in answer.warnings}):
             print(fault)
         done = [f"{answer.chain} {answer.number}" for answer in answers]
         console.print(say("cli-reload-failed" if faults else "cli-reloaded", generations=", ".join(done)))

@@ -93,6 +93,7 @@ class SiteBlock(Model):
     organisation: OrganCode = Field(description="our own organisation code")
     name: str = Field(min_length=1, description="our name, as receipts and the console show it")
     key: str = Field("own/bus", description="the key that signs receipts and replies: certs/<key>.key and .crt")
+    past_keys: list[str] = Field(default_factory=list, description="keys that signed receipts before under another name, such as own/old")
     tls: str = Field("own/tls", description="the key of the HTTPS door, or 'none': then a proxy in front does TLS")
     organisations: str = Field("organisations/v1/organisations.csv", description="the code book, under schemas/")
     timestamps: TimestampBlock | None = Field(None, description="who time-stamps the journal; without one, nobody does")

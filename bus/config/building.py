@@ -12,7 +12,7 @@ from bus.config.reading import Reading
 from bus.delivery import ROUTE_PREFIX
 from bus.endpoint import Adapter
 from bus.errors import ConfigurationError, suggestion
-from bus.exchange import Step
+from bus.exchange import Step, behind_the_door
 from bus.options import Surroundings
 from bus.retry import RetryPolicy
 from bus.route import Branch, Entry, Route
@@ -67,7 +67,9 @@ class Builder:
             text = f"{_LAST_STEP!r} must be the last of 'steps': nothing may change what is signed"
             self.reading.faults.add(found.path, text, key=True)
         made: Step | None = self._make(found, lambda component, options: component.make(options, self.site))
-        return made
+        if made is None or "gate" in path:
+            return made
+        return behind_the_door(made, found.component.name, checks=found.component.checks)
 
     def _component(self, what: str, data: Any, path: Path, known: Mapping[str, Component]) -> "_Named | None":
         """The component that ``{name: options}``, or ``name`` alone, means."""

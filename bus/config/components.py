@@ -18,19 +18,27 @@ from pydantic import BaseModel
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One step or adapter. ``make`` is a step's ``build`` or an adapter's class; ``text`` its documentation."""
+    """One step or adapter. ``make`` is a step's ``build`` or an adapter's class; ``text`` its documentation.
+
+    ``checks``: a step that checks what the sender sent (its module says ``CHECKS``); others do work of ours.
+    """
 
     name: str
     options: type[BaseModel]
     make: Any
     text: str
+    checks: bool = False
 
 
 @cache
 def steps() -> Mapping[str, Component]:
     """Every step, by its name in routes.yaml."""
     found = ((name, module, getattr(module, "build", None)) for name, module in _modules("bus.steps"))
-    return {name: Component(name, module.Options, build, _text(module.__doc__)) for name, module, build in found if build}
+    return {
+        name: Component(name, module.Options, build, _text(module.__doc__), getattr(module, "CHECKS", False))
+        for name, module, build in found
+        if build
+    }
 
 
 @cache

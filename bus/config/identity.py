@@ -2,19 +2,21 @@
 
 from collections.abc import Mapping
 
-from bus import keyfiles
+from bus import keyfiles, lists
+from bus.answers import issued
 from bus.config.blocks import PartnerBlock, SiteBlock, TimestampBlock
 from bus.config.marks import Path
 from bus.config.reading import Reading
-from bus.errors import ConfigurationError, Fault, suggestion
+from bus.errors import LANGUAGES, ConfigurationError, Fault, suggestion, text
 from bus.keys import KeyEntry, Keyring
+from bus.ocsp import SKEW
 from bus.organisations import CodeBook
 from bus.revocation import Rules
 from bus.schemas import Library
 from bus.signature.policy import named
 from bus.site import Partner, Site
 from bus.timestamps import Authority
-from bus.trust import Demands, subject
+from bus.trust import Demands, Trust, der, name_text, subject
 from bus.watch import EXPIRY_WARNING, said_of_end
 
 
@@ -62,19 +64,28 @@ def site(reading: Reading, block: SiteBlock, declared: Mapping[str, Partner]) ->
     """The site; with an empty keyring or code book where those cannot be read, which is then among the faults."""
     library = Library(reading.root / "schemas")
     reading.demand_outside(block, ("site",))
+    keyring = _keyring(reading, block, {name: partner for name, partner in declared.items() if partner.trust})
     return Site(
         root=reading.root,
         organisation=block.organisation,
         name=block.name,
         key=block.key,
         partners=declared,
-        keyring=_keyring(reading, block, {name: partner for name, partner in declared.items() if partner.trust}),
+        keyring=keyring,
         library=library,
         organisations=_code_book(reading, library, block.organisations),
         clock=reading.clock,
         environment=reading.environment,
         timestamps=_timestamps(reading, getattr(block, "timestamps", None)),
+        past=_past(reading, block, keyring),
     )
+
+
+def _past(reading: Reading, block: SiteBlock, keyring: Keyring) -> tuple[bytes, ...]:
+    """Certificates of the keys that signed for the site before: the present key's earlier ones, and those of ``past-keys``."""
+    held = [keyring.signers[name].certificate_der for name in block.past_keys if name in keyring.signers]
+    lying = keyfiles.past(reading.root / "certs", [block.key, *block.past_keys], keyring.signers)
+    return tuple(dict.fromkeys([*held, *map(der, lying)]))
 
 
 def _timestamps(reading: Reading, block: TimestampBlock | None) -> Authority | None:
@@ -84,10 +95,12 @@ def _timestamps(reading: Reading, block: TimestampBlock | None) -> Authority | N
     path: Path = ("site", "timestamps", "trust")
     faults: list[Fault] = []
     trust = keyfiles.trust(reading.root / "certs" / block.trust, "tsa", Demands(), faults)
-    if faults:
-        reading.elsewhere(ConfigurationError(faults))
-    elif not trust.authorities:
-        where = path if "trust" in reading.data["site"]["timestamps"] else path[:2]
+    reading.elsewhere(ConfigurationError(faults))
+    where = path if "trust" in reading.data["site"]["timestamps"] else path[:2]
+    if trust.pinned or trust.crls:
+        said = {language: text("trust-timestamps-idle", language, place=block.trust) for language in LANGUAGES}
+        reading.faults.add(where, said["en"], warning=True, vi=said["vi"])
+    if all(fault.warning for fault in faults) and not trust.authorities:
         reading.faults.add(where, f"certs/{block.trust} holds no authority; put the root of the time-stamping authority there")
     return Authority(block.url, trust.authorities, block.every, block.limit, block.policy or "")
 
@@ -101,11 +114,9 @@ def _keyring(reading: Reading, block: SiteBlock, partners: Mapping[str, Partner]
     directories = {name: partner.trust for name, partner in partners.items()}
     demands = {name: partner.demands for name, partner in partners.items()}
     passwords = {name: key.password.get_secret_value() for name, key in block.keys.items()}
-    try:
-        return Keyring.load(reading.root / "certs", directories, demands, passwords)
-    except ConfigurationError as error:
-        reading.elsewhere(error)
-        return Keyring({}, (), {})
+    keyring, faults = Keyring.usable(reading.root / "certs", directories, demands, passwords)
+    reading.elsewhere(ConfigurationError(faults))
+    return keyring if reading.tolerant or all(fault.warning for fault in faults) else Keyring({}, (), {})
 
 
 def _code_book(reading: Reading, library: Library, name: str) -> CodeBook:
@@ -118,12 +129,23 @@ def _code_book(reading: Reading, library: Library, name: str) -> CodeBook:
     return CodeBook(())
 
 
+def _check_signing(reading: Reading, block: SiteBlock, own: frozenset[str]) -> None:
+    """A key signs what it is for, and those that signed before must be there."""
+    if block.tls == block.key:
+        text = "the HTTPS door's key is the one that signs: give the door a key of its own"
+        reading.faults.add(("site", "tls"), text, warning=True)
+    for index, name in enumerate(block.past_keys):
+        if name not in own and not keyfiles.past(reading.root / "certs", [name], ()):
+            reading.faults.add(("site", "past-keys", index), f"there is no certificate certs/{name}.crt that could have signed")
+
+
 def check_keys(reading: Reading, keyring: Keyring, block: SiteBlock) -> None:
     """The site's own keys must be there and not have ended; those that end soon, and partners' certificates that ended, are warnings."""
     own = own_keys(reading)
     for option, name in (("key", block.key), ("tls", block.tls)):
         if name not in own and (option, name) != ("tls", "none"):
             reading.faults.add(("site", option), f"key {name!r} does not exist under certs/{suggestion(name, own)}")
+    _check_signing(reading, block, own)
     for name in block.keys.keys() - own:
         reading.faults.add(("site", "keys", name), f"key {name!r} does not exist under certs/{suggestion(name, own)}", key=True)
     if block.tls in own and not (reading.root / "certs" / f"{block.tls}.key").exists():
@@ -133,10 +155,22 @@ def check_keys(reading: Reading, keyring: Keyring, block: SiteBlock) -> None:
             cure = "put its issuer's certificate beside it, or check: directory"
             text = f"nobody can be asked about the status of {subject(certificate)!r}, and it is refused: {cure}"
             reading.faults.add(("partners", partner, "revocation"), text, warning=True)
+        _check_lists(reading, partner, trust)
     for entry in keyring.entries():
         path = _place(reading, entry, block)
         if path is not None:
             _check_expiry(reading, entry, path)
+
+
+def _check_lists(reading: Reading, partner: str, trust: Trust) -> None:
+    """Warn of revocation lists that are not valid yet, and of authorities whose newest has run out."""
+    now, path = reading.clock(), ("partners", partner, "trust")
+    future = [crl for crl in trust.crls if crl.last_update_utc > now + SKEW]
+    old = [crl for one in trust.authorities for crl in lists.run_out([crl for crl in trust.crls if issued(one, crl)], now)]
+    warned = [("trust-list-future", crl, crl.last_update_utc) for crl in future]
+    for key, crl, day in (*warned, *(("trust-list-ended", crl, crl.next_update_utc) for crl in old)):
+        values = {"issuer": name_text(crl.issuer), "day": f"{day:%Y-%m-%dT%H:%M:%SZ}"}
+        reading.faults.add(path, text(key, "en", **values), warning=True, vi=text(key, "vi", **values))
 
 
 def _place(reading: Reading, entry: KeyEntry, block: SiteBlock) -> Path | None:

@@ -19,6 +19,8 @@ Path = tuple[str | int, ...]
 
 #: A site needs ten.
 MOST_DEPTH = 100
+#: Values of one file, those of aliases counted at each place that names them. A thousand routes have some thirty thousand.
+MOST_VALUES = 200_000
 _NULL = "tag:yaml.org,2002:null"
 _STANDARD = "tag:yaml.org,2002:"
 
@@ -91,8 +93,14 @@ class _Builder:
     def __init__(self, document: Document) -> None:
         self._document = document
         self._open: set[int] = set()
+        self._built = 0
 
     def build(self, node: yaml.Node, path: Path) -> Any:
+        self._built += 1
+        if self._built > MOST_VALUES:
+            mark = _mark(node.start_mark)
+            text = f"more than {MOST_VALUES} values, counting those of each alias again"
+            raise ConfigurationError([Fault(self._document.file, mark.line, mark.column, text)])
         self._document.values[path] = _mark(node.start_mark)
         if not node.tag.startswith(_STANDARD):
             self._fault(node, f"the YAML tag {node.tag!r} means nothing here")

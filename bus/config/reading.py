@@ -1,5 +1,7 @@
 """The first look at a site: its routes.yaml with places, and what that fetches from outside. Raises ConfigurationError if there is none."""
 
+import contextlib
+import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -22,7 +24,10 @@ _SHAPES: Mapping[str, tuple[type, str]] = {"partners": (dict, "a mapping"), "end
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One reading of one site. ``data`` has its outside values filled in; ``fetched`` are the paths that had one."""
+    """One reading of one site. ``data`` has its outside values filled in; ``fetched`` are the paths that had one.
+
+    ``tolerant``: what can be used is used, whatever else has a fault.
+    """
 
     root: Path
     document: marks.Document
@@ -31,6 +36,7 @@ class Reading:
     fetched: AbstractSet[marks.Path]
     environment: Mapping[str, str]
     clock: Clock
+    tolerant: bool = False
 
     def mapping(self, key: str) -> Mapping[str, Any]:
         """The mapping under a top-level key, empty if it is none."""
@@ -59,15 +65,55 @@ class Reading:
 def read(root: Path, environment: Mapping[str, str], clock: Clock) -> Reading:
     """The site's routes.yaml, its shape checked at the top only."""
     document = marks.read(_text(root), FILE)
+    return _reading(root, document, environment, clock)
+
+
+def salvage(root: Path, environment: Mapping[str, str], clock: Clock) -> tuple[Reading, list[Fault]]:
+    """The site's routes.yaml as far as it can be read, and why it cannot be read further: nothing where only its content has faults.
+
+    What is no YAML is taken apart at its top-level keys: a slip among the routes leaves the site and its partners as they are.
+    """
+    try:
+        return _reading(root, marks.read(_text(root), FILE), environment, clock, tolerant=True), []
+    except ConfigurationError as error:
+        document = marks.Document(FILE, _blocks(root))
+        return _reading(root, document, environment, clock, tolerant=True), list(error.faults)
+
+
+def _blocks(root: Path) -> dict[str, Any]:
+    """The top-level blocks that are YAML by themselves."""
+    try:
+        text = (root / FILE).read_text(encoding="utf-8-sig", errors="replace")
+    except OSError:
+        return {}
+    found: dict[str, Any] = {}
+    for block in re.split(r"^(?=[^\s#])", text, flags=re.MULTILINE):
+        with contextlib.suppress(ConfigurationError):
+            data = marks.read(block, FILE).data
+            found |= data if isinstance(data, dict) else {}
+    return found
+
+
+def _reading(root: Path, document: marks.Document, environment: Mapping[str, str], clock: Clock, *, tolerant: bool = False) -> Reading:
     faults = Faults(document)
     if not isinstance(document.data, dict):
         faults.add((), "must be a mapping with 'site', 'partners', 'endpoints' and 'routes'")
         raise ConfigurationError(faults.found)
     _check_top(document.data, faults)
-    everything = outside.read(root, environment, faults.found)
+    everything = _everything(root, environment, faults.found, tolerant=tolerant)
     fetcher = outside.Outside(root, everything, faults)
     filled = {key: fetcher.resolve(document.data[key], (key,)) for key in ("site", "partners", "endpoints") if key in document.data}
-    return Reading(root, document, faults, {**document.data, **filled}, fetcher.fetched, everything, clock)
+    return Reading(root, document, faults, {**document.data, **filled}, fetcher.fetched, everything, clock, tolerant)
+
+
+def _everything(root: Path, environment: Mapping[str, str], faults: list[Fault], *, tolerant: bool) -> Mapping[str, str]:
+    try:
+        return outside.read(root, environment, faults)
+    except (OSError, ValueError) as error:
+        if not tolerant:
+            raise
+        faults.append(Fault(outside.FILE, 1, 1, f"cannot be read: {getattr(error, 'strerror', None) or 'it is not UTF-8 text'}"))
+        return environment
 
 
 def _text(root: Path) -> str:

@@ -6,6 +6,7 @@ Reads tolerantly, writes strictly. ``parse`` first; then ``describe`` and ``view
 from bus.edxml.files import Attached, attachments, check_files, each_attachment, media_type
 from bus.edxml.frame import NAMESPACE
 from bus.edxml.model import Attachment, Document, StatusMessage
+from bus.edxml.ordering import said_the_same
 from bus.edxml.reader import read
 from bus.edxml.trace import append_trace
 from bus.edxml.view import describe, receivers, view
@@ -27,6 +28,7 @@ __all__ = [
     "parse",
     "read",
     "receivers",
+    "said_the_same",
     "view",
     "write_document",
     "write_status",

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import pybase64
 from lxml import etree
 
+from bus import lexical
 from bus.edxml.frame import child, children, frame, text
 from bus.edxml.model import Attachment, Document
 from bus.errors import Phrase, Rejected
@@ -131,7 +132,7 @@ class _Entry:
 def without_cid(content_id: str) -> str:
     """The id without ``cid:``, however often a writer put it."""
     while content_id.startswith("cid:"):
-        content_id = content_id[4:].lstrip()
+        content_id = lexical.trimmed(content_id[4:])
     return content_id
 
 
@@ -209,7 +210,7 @@ def _decoded(element: etree._Element) -> bytes:
     except (binascii.Error, ValueError):
         pass  # line breaks and blanks are common and allowed; look again without them
     try:
-        return pybase64.b64decode("".join(written.split()), validate=True)
+        return pybase64.b64decode("".join(lexical.words(written)), validate=True)
     except (binascii.Error, ValueError):
         raise _not_base64() from None
 

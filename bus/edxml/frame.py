@@ -14,6 +14,7 @@ from itertools import islice
 
 from lxml import etree
 
+from bus import lexical
 from bus.errors import Rejected
 
 #: The one namespace of the standard, bound by writers twice: as default and as ``edXML:``.
@@ -70,7 +71,7 @@ def child(element: etree._Element | None, name: str) -> etree._Element | None:
 
 def text(element: etree._Element | None) -> str:
     """The element's text, trimmed, or ""."""
-    return (element.text or "").strip() if element is not None else ""
+    return lexical.trimmed(element.text or "") if element is not None else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from bus.edxml.model import VIETNAM
 #: Year first as the standard says; day first as older products write; the time may follow after a blank or a "T".
 _DAY = r"(?:(?P<y>\d{4})[/-](?P<m>\d{1,2})[/-](?P<d>\d{1,2})|(?P<d2>\d{1,2})[/-](?P<m2>\d{1,2})[/-](?P<y2>\d{4}))"
 _TIME = r"(?:[T ]+(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?\s*(?P<zone>Z|[+-]\d{2}:?\d{2})?)?"
-_MOMENT = re.compile(_DAY + _TIME)
-_INTEGER = re.compile(r"[+-]?\d{1,9}")
+_MOMENT = re.compile(_DAY + _TIME, re.ASCII)
+_INTEGER = re.compile(r"[+-]?[0-9]{1,9}")
 #: Texts that some producers write for "nothing".
 NOTHING = frozenset({"", "null", "NULL", "None"})
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}

@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterable
 
 from lxml import etree
 
-from bus import message
+from bus import lexical, message
 from bus.edxml.frame import child, children, frame, invalid, local, text
 
-#: Characters of an identifier: more than any in circulation has, and few enough for the index of any store.
-MOST_IDENTIFIER = 255
 #: Characters of a subject in a listing, which has hundreds; the document keeps its own.
 MOST_SUBJECT = 1_000
 
@@ -26,7 +24,7 @@ def no_aliases(_code: str) -> tuple[str, ...]:
 
 
 def describe(tree: etree._Element) -> dict[str, str]:
-    """The message headers KIND, FROM, RECEIVERS, DOCUMENT_ID and SUBJECT. What is missing in the message is ""."""
+    """The message headers KIND, FROM, RECEIVERS, DOCUMENT_ID, SUBJECT and, of a document, NUMBER. What is missing in the message is ""."""
     parts = frame(tree)
     header = parts.message_header
     described = {
@@ -40,6 +38,7 @@ def _document(header: etree._Element) -> dict[str, str]:
     return {
         message.RECEIVERS: " ".join(_receivers(header)),
         message.DOCUMENT_ID: _identifier(child(header, "DocumentId")),
+        message.NUMBER: _number(child(header, "Code")),
         message.SUBJECT: _line(child(header, "Subject"))[:MOST_SUBJECT],
     }
 
@@ -75,21 +74,28 @@ def _receivers(header: etree._Element) -> tuple[str, ...]:
 
 def _line(element: etree._Element | None) -> str:
     """The text on one line, NFC."""
-    return unicodedata.normalize("NFC", " ".join(text(element).split()))
+    return unicodedata.normalize("NFC", lexical.collapsed(text(element)))
 
 
 def _code(element: etree._Element | None) -> str:
     """A code as one word: a blank inside stays visible as ``_``, lest one odd code pass for two good ones in a list."""
-    return "_".join(_bounded(text(element), element).split())
+    return "_".join(lexical.words(_bounded(text(element), element)))
+
+
+def _number(code: etree._Element | None) -> str:
+    """Number and notation, as people write them: for listings, so that a long one is cut and not refused."""
+    parts = (_line(child(code, name)) for name in ("CodeNumber", "CodeNotation"))
+    return "/".join(filter(None, parts))[: lexical.MOST_IDENTIFIER]
 
 
 def _identifier(element: etree._Element | None) -> str:
-    return _bounded(_line(element), element)
+    """An identifier as it was sent: collapsed, and in no other normal form than its own."""
+    return _bounded(lexical.collapsed(text(element)), element)
 
 
 def _bounded(value: str, element: etree._Element | None) -> str:
-    if len(value) > MOST_IDENTIFIER:
-        raise invalid(f"an identifier is longer than {MOST_IDENTIFIER} characters", [element] if element is not None else None)
+    if len(value) > lexical.MOST_IDENTIFIER:
+        raise invalid(f"an identifier is longer than {lexical.MOST_IDENTIFIER} characters", [element] if element is not None else None)
     return value
 
 

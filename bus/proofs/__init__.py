@@ -2,7 +2,8 @@
 
 ``manifest``    what the parts of an evidence are: ``evidence.json``
 ``collecting``  from the store, or an archive of it, to the parts; ``used``: by which route, schema and stylesheet
-``authorities`` whom a verification believes: the verifier's own trust, or the certificates that are named in the container
+``given``       the verifier's own trust, a directory in which each role has a place of its own
+``authorities`` whom a verification believes, and in which role: by that directory, or by the certificates named in the container
 ``case``        a container's parts, read strictly, for the topics to look at
 ``chain``       journal rows, checkpoints and time-stamps          ``sender``    the sender's signed request
 ``outcomes``    receipts, deliveries and partners' replies         ``verifying`` all of it, line by line

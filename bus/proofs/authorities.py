@@ -1,79 +1,115 @@
-"""Authorities: whom a verification believes.
+"""Authorities: whom a verification believes, and in which role.
 
-With a trust directory of the verifier's own nothing in the container is believed about whom to trust: a certificate counts if something
-in that directory vouches for it. Without one the certificates in the container are taken for what it says they are, and the verification
-can only *name* them: whoever reads its result must compare fingerprints with what the site and its partners publish.
+With a trust directory of the verifier's own (``given``) nothing in the container is believed about whom to trust: a certificate counts if
+the place of its role vouches for it. The container says which organisation a party is; the place of that organisation must bear it out.
+Without such a directory the certificates in the container are taken for what it says they are, and the verification can only *name* them:
+whoever reads its result must compare fingerprints with what the site and its partners publish.
 
 Revocation lists and OCSP responses in the container are used either way: each bears its authority's signature, and can only refuse.
 
-``read`` raises ConfigurationError for a directory that cannot be used; ``vouch`` raises Rejected, see ``bus.trust``.
+``vouch`` raises Rejected for a certificate that did not hold, see ``bus.trust``; one that nobody vouches for it tells.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from bus import keyfiles, ocsp
-from bus.errors import ConfigurationError, Fault, Rejected
+from bus import ocsp
+from bus.errors import Phrase, Rejected
+from bus.names import same_name
 from bus.octets import Body
-from bus.proofs.manifest import SITE, Held, Manifest, invalid, octets_of
+from bus.proofs import given, manifest
+from bus.proofs.given import Given, Unvouched
+from bus.proofs.lines import Line, established, unvouched
+from bus.proofs.manifest import Held, Manifest, invalid, octets_of
 from bus.revocation import Statuses
-from bus.trust import Demands, Trust, der, divided, is_authority, readable, same_name, subject, subject_key_identifier
+from bus.trust import Trust, der, divided, is_authority, readable, subject, subject_key_identifier
 
-#: Directories below the one that is given, at most: it is a directory of certificates.
-_MOST_DIRECTORIES = 1000
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """Who is to have signed. ``of``: as the container calls the party; ``places`` of the verifier's trust that may vouch for it."""
+
+    of: str
+    places: tuple[str, ...]
+
+
+SITE = Role(manifest.SITE, (given.SITE,))
+TSA = Role(manifest.TSA, (given.TSA,))
+
+
+def party(name: str, codes: Iterable[str]) -> Role:
+    """The role of a partner, by any of its organisation codes."""
+    return Role(name, tuple(f"{given.PARTNERS}/{code}" for code in dict.fromkeys(codes)))
+
+
+#: What each statement rests on, as the statement is called that nobody vouches for it.
+_SIGNATURES: Mapping[str, str] = {
+    "verify-signed": "signature-of-container",
+    "verify-request": "signature-of-request",
+    "verify-receipt": "signature-of-receipt",
+    "verify-confirmation": "signature-of-confirmation",
+    "verify-partner-receipt": "signature-of-reply",
+    "verify-rows-proved": "signature-of-checkpoint",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Signatory:
-    """Whose a certificate is: as its subject says, and by its SHA-256. ``unknown``: why the verifier's own trust does not know it."""
+    """Whose a certificate is.
 
+    ``who``: the organisation whose place vouches for it, or, without a trust directory, as the container calls it; ``subject`` of the
+    certificate, and its SHA-256; ``unknown``: why nobody vouches for it.
+    """
+
+    who: str
     subject: str
     fingerprint: str
-    unknown: Rejected | None = None
+    unknown: Unvouched | None = None
+
+    def line(self, key: str, **values: object) -> Line:
+        """The statement that this one signed, if it did: else that nobody vouches for the signature."""
+        if self.unknown is None:
+            return established(key, subject=self.subject, fingerprint=self.fingerprint, **values)
+        what, reason = Phrase(_SIGNATURES[key], {}), Phrase(self.unknown.key, self.unknown.values)
+        return unvouched("verify-unvouched", what=what, who=self.who, fingerprint=self.fingerprint, reason=reason)
 
 
 @dataclass(slots=True)
 class Authorities:
     """``given``: the verifier's own trust, or None; ``held``: by whose they are, what the container holds."""
 
-    given: Sequence[Trust] | None
+    given: Given | None
     held: Mapping[str, Trust]
+    organisation: str
     responses: Mapping[str, Sequence[bytes]] = field(default_factory=dict)
     #: Everyone who was named, by certificate (DER).
-    named: dict[bytes, tuple[str, Signatory]] = field(default_factory=dict)
+    named: dict[bytes, Signatory] = field(default_factory=dict)
 
-    def vouch(self, of: str, certificate: bytes, at: datetime) -> Signatory:
-        """Whose the certificate (DER) was at ``at``; ``of``: whose the container says it is. Raises Rejected for one that did not hold."""
+    def vouch(self, role: Role, certificate: bytes, at: datetime) -> Signatory:
+        """Whose the certificate (DER) was at ``at``, in this role. Raises Rejected for one that did not hold."""
         parsed = readable(certificate)
-        self._check_responses(of, parsed, at)
-        held = self.held.get(of, Trust(of))
-        trusts = [held] if self.given is None else [replace(one, crls=(*one.crls, *held.crls)) for one in self.given]
-        refusals = [_refusal(trust, parsed, at) for trust in trusts]
-        # Of those who know it, who says most against it: only where nobody vouches for it.
-        worst = max((one for one in refusals if one), key=lambda one: one.key != "certificate-unknown", default=None)
-        unknown = None if None in refusals else worst or Rejected("certificate-unknown", subject=subject(parsed))
-        if unknown and (self.given is None or unknown.key != "certificate-unknown"):
-            raise unknown
-        return self.name(of, certificate, unknown)
+        self._check_responses(role.of, parsed, at)
+        held = self.held.get(role.of, Trust(role.of))
+        if self.given is None:
+            held.vouches(parsed, at, Statuses())
+            return self.name(role.of, certificate)
+        try:
+            place = self.given.who(role.places, parsed, at, held.crls)
+        except Unvouched as unknown:
+            return self.name(role.of, certificate, unknown)
+        code = place.removeprefix(f"{given.PARTNERS}/")
+        return self.name(role.of if code == place else code, certificate)
 
-    def name(self, of: str, certificate: bytes, unknown: Rejected | None = None) -> Signatory:
+    def name(self, of: str, certificate: bytes, unknown: Unvouched | None = None) -> Signatory:
         """Remember that this certificate (DER) was relied on."""
         parsed = readable(certificate)
-        named = Signatory(subject(parsed), parsed.fingerprint(hashes.SHA256()).hex(), unknown)
-        self.named[certificate] = (of, named)
-        return named
-
-    def site(self, certificate: bytes, at: datetime) -> Signatory:
-        """The same for what the site signed: without the site's own word there is no evidence. Raises Rejected for an unknown one too."""
-        by = self.vouch(SITE, certificate, at)
-        if by.unknown:
-            raise by.unknown
-        return by
+        who = {manifest.SITE: self.organisation, manifest.TSA: "TSA"}.get(of, of)
+        self.named[certificate] = Signatory(who, subject(parsed), parsed.fingerprint(hashes.SHA256()).hex(), unknown)
+        return self.named[certificate]
 
     def knows(self, of: str, certificate: bytes, at: datetime) -> bool:
         """Whether the container says that this certificate (DER) is this party's."""
@@ -84,9 +120,9 @@ class Authorities:
         trust = self.held.get(of, Trust(of))
         return [*trust.authorities, *trust.pinned]
 
-    def given_anchors(self) -> list[x509.Certificate]:
-        """All that the verifier trusts."""
-        return [one for trust in self.given or () for one in (*trust.authorities, *trust.pinned)]
+    def given_anchors(self, role: Role) -> list[x509.Certificate]:
+        """All that the verifier trusts in this role."""
+        return self.given.anchors(role.places) if self.given else []
 
     def _check_responses(self, of: str, certificate: x509.Certificate, at: datetime) -> None:
         """Refuse a certificate that an OCSP response in the container says was revoked by then."""
@@ -116,24 +152,14 @@ class Known:
         return tuple(der(one) for one in self.certificates if subject_key_identifier(one) == identifier)
 
 
-def given(directory: Path) -> list[Trust]:
-    """The verifier's own trust: each directory in it holds what one party is known by (``certs/trust/…`` of a site is such a directory)."""
-    faults: list[Fault] = []
-    places = [directory, *sorted(path for path in directory.rglob("*") if path.is_dir())][:_MOST_DIRECTORIES]
-    trusts = [keyfiles.trust(place, place.name, Demands(), faults) for place in places]
-    if faults:
-        raise ConfigurationError(faults)
-    return [trust for trust in trusts if trust.authorities or trust.pinned]
-
-
-def held(manifest: Manifest, files: Mapping[str, Body], trusts: Sequence[Trust] | None) -> Authorities:
-    """What the container holds about certificates, to be believed beside or instead of ``trusts``."""
-    certificates = _by_owner(manifest.certificates, files)
-    said = _by_owner(manifest.revocation, files)
+def held(told: Manifest, files: Mapping[str, Body], trusted: Given | None) -> Authorities:
+    """What the container holds about certificates; ``trusted``: the verifier's own, which alone is believed if there is one."""
+    certificates = _by_owner(told.certificates, files)
+    said = _by_owner(told.revocation, files)
     lists = {of: [octets for name, octets in each if name.endswith(".crl")] for of, each in said.items()}
     responses = {of: [octets for name, octets in each if name.endswith(".ocsp")] for of, each in said.items()}
-    trusted = {of: _trust(of, [octets for _, octets in each], lists.get(of, ())) for of, each in certificates.items()}
-    return Authorities(trusts, trusted, responses)
+    named = {of: _trust(of, [octets for _, octets in each], lists.get(of, ())) for of, each in certificates.items()}
+    return Authorities(trusted, named, told.organisation, responses)
 
 
 def _by_owner(listed: Iterable[Held], files: Mapping[str, Body]) -> dict[str, list[tuple[str, bytes]]]:

@@ -16,7 +16,7 @@ from bus.asic import Container
 from bus.errors import Quoted, Rejected
 from bus.octets import Body, digest
 from bus.proofs import manifest
-from bus.proofs.authorities import Authorities
+from bus.proofs.authorities import Authorities, Role, party
 from bus.proofs.lines import Line
 from bus.proofs.manifest import MOST_SMALL, Inclusion, Manifest, invalid, octets_of
 
@@ -77,6 +77,11 @@ class Case:
         if len(found) != 1:
             raise invalid(manifest.NAME, f"there are {len(found)} journal rows '{event}' where there must be one")
         return found[0]
+
+    def party(self, name: str, *codes: str) -> Role:
+        """A partner's role, by the codes that the container lists for it; one of the first form lists none: by ``codes`` of the rows."""
+        listed = next((one.codes for one in self.manifest.parties if one.name == name), codes)
+        return party(name, listed)
 
     def body(self, digest: str) -> Body | None:
         """The octets with this digest, if they are here."""

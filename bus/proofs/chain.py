@@ -4,31 +4,35 @@ A row's SHA-256 leads along its path (RFC 9162 section 2.1.3.2) to a root that a
 checkpoint, or one after it that names it by digest, each naming the one before, has a time-stamp. So the rows are not younger than that.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from bus import checkpoint, merkle, timestamps
 from bus.checkpoint import Summary
 from bus.errors import Rejected
 from bus.octets import digest
+from bus.proofs import authorities, given
+from bus.proofs.authorities import Signatory
 from bus.proofs.case import Case, JournalRow, within
-from bus.proofs.lines import Line, established, unproved
+from bus.proofs.lines import Line, established, unproved, unvouched
 from bus.proofs.manifest import TSA, Stated, invalid
 from bus.signature import xades
 from bus.signature.policy import ours
 from bus.timestamps import Stamp
-from bus.trust import name_text, readable
+from bus.trust import Trust, name_text, readable
 
 
 @dataclass(frozen=True, slots=True)
 class _Sealed:
-    """A checkpoint that the site signed, and its own time-stamp; ``known``: the authority is one that the verifier trusts, or named."""
+    """A checkpoint, by whom it was signed, and its own time-stamp; ``known``: the authority is one that the verifier trusts, or named."""
 
     file: str
     digest: str
     summary: Summary
+    by: Signatory
     stamp: Stamp | None
     known: bool
 
@@ -45,10 +49,14 @@ def proved(case: Case) -> Iterator[Line]:
     for number in sorted({row.proof.checkpoint for row in included if row.proof}):
         rows = [row for row in included if row.proof and row.proof.checkpoint == number]
         said = {"number": number, "count": len(rows), "at": sealed[number].summary.at.isoformat()}
-        yield established("verify-rows-proved", **said)
+        by = sealed[number].by
+        if by.unknown:
+            yield by.line("verify-rows-proved")
+        yield unproved("verify-rows-proved", **said) if by.unknown else established("verify-rows-proved", **said)
         covering = _covering(sealed, number)
         if covering is None:
-            yield unproved("verify-no-timestamp", number=number)
+            line = unvouched if case.authorities.given and any(one.token for one in case.manifest.checkpoints) else unproved
+            yield line("verify-no-timestamp", number=number)
         else:
             yield _stamped(number, *covering)
 
@@ -57,7 +65,7 @@ def _stamped(number: int, stamp: Stamp, known: bool) -> Line:
     certificate = readable(stamp.certificate)
     fingerprint = certificate.fingerprint(hashes.SHA256()).hex()
     values = {"number": number, "at": stamp.at.isoformat(), "authority": name_text(certificate.subject), "fingerprint": fingerprint}
-    return established("verify-timestamp", **values) if known else unproved("verify-timestamp-untrusted", **values)
+    return established("verify-timestamp", **values) if known else unvouched("verify-timestamp-untrusted", **values)
 
 
 def _sealed(case: Case, stated: Stated) -> _Sealed:
@@ -65,36 +73,45 @@ def _sealed(case: Case, stated: Stated) -> _Sealed:
     try:
         verified = xades.verify(octets, lambda certificate: certificate, policies=ours)
         summary = checkpoint.parse(verified.octets)
-        case.authorities.site(verified.certificate, summary.at)
+        by = case.authorities.vouch(authorities.SITE, verified.certificate, summary.at)
     except Rejected as error:
         raise within(stated.file, error) from error
     if summary.number != stated.number or summary.organisation != case.manifest.organisation:
         raise invalid(stated.file, "it is another checkpoint than it is said to be")
     stamp, known = _stamp(case, stated, octets)
-    return _Sealed(stated.file, digest(octets).hex(), summary, stamp, known)
+    return _Sealed(stated.file, digest(octets).hex(), summary, by, stamp, known)
 
 
 def _stamp(case: Case, stated: Stated, octets: bytes) -> tuple[Stamp | None, bool]:
-    """The checkpoint's own time-stamp: it must hold by the authority that the container names; does the verifier's own trust know that?
+    """The checkpoint's own time-stamp, and whether anybody vouches for it: the verifier's own trust, or, without one, the container.
 
-    One that the container names no authority for is as good as the verifier's own trust says, or as none.
+    One that neither vouches for is damaged where the container names an authority for it, and as good as none where it does not.
     """
     if not stated.token:
         return None, False
-    token, named, given = case.octets(stated.token), case.authorities.named_anchors(TSA), case.authorities.given_anchors()
-    try:
-        stamp = timestamps.verify(token, octets, [*named, *given])
-    except Rejected as error:
-        if not named:
-            return None, False
-        raise within(stated.token, error) from error
+    trusted = None if case.authorities.given is None else case.authorities.given_anchors(authorities.TSA)
+    named = case.authorities.named_anchors(TSA)
+    # Each for itself: two authorities may be called the same.
+    found = [_verified(case.octets(stated.token), octets, anchors) for anchors in (trusted, named) if anchors is not None]
+    stamp = next((one for one in found if isinstance(one, Stamp)), None)
+    if stamp is None:
+        if named:
+            raise within(stated.token, next(one for one in reversed(found) if isinstance(one, Rejected)))
+        return None, False
     case.authorities.name(TSA, stamp.certificate)
-    if case.authorities.given is None:
-        return stamp, True
+    if case.authorities.given:
+        try:
+            case.authorities.given.places.get(given.TSA, Trust(TSA)).check_lists(readable(stamp.certificate), stamp.at)
+        except Rejected as error:
+            raise within(stated.token, error) from error
+    return stamp, stamp is found[0]
+
+
+def _verified(token: bytes, octets: bytes, anchors: Sequence[x509.Certificate]) -> Stamp | Rejected:
     try:
-        return timestamps.verify(token, octets, given), True
-    except Rejected:
-        return stamp, False
+        return timestamps.verify(token, octets, anchors)
+    except Rejected as refusal:
+        return refusal
 
 
 def _check_included(row: JournalRow, sealed: dict[int, _Sealed]) -> None:

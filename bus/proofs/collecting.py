@@ -18,15 +18,16 @@ from typing import Any
 import orjson
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from bus import lexical
 from bus.errors import LANGUAGES, text
 from bus.message import CONTENT_TYPE
 from bus.octets import Body
 from bus.proofs import used
-from bus.proofs.manifest import CHAIN, MESSAGE, NAME, README, SITE, TSA, Held, Inclusion, Manifest, RowFile, Stated, Used
+from bus.proofs.manifest import CHAIN, MESSAGE, NAME, README, SITE, TSA, Held, Inclusion, Manifest, Party, RowFile, Stated, Used
 from bus.site import Site
 from bus.store import Store
 from bus.store.snapshot import About, Snapshot
-from bus.store.tables import FIXED, Row, columns, octets, plain, stamp
+from bus.store.tables import FIXED, Row, columns, messages, octets, plain, stamp
 
 #: Checkpoints between a row's own and the next with a time-stamp: more than these are not taken along, and the row goes without.
 MOST_LINKS = 300
@@ -40,6 +41,7 @@ class Sources:
     ``routes``  the site's routes by name, as they are declared now
     ``chain``   certificates (DER) of the authorities over the site's own
     ``tsa``     certificates (DER) that the site's time-stamps are checked by
+    ``calls``   the partner that each endpoint calls
     """
 
     site: Site
@@ -47,6 +49,7 @@ class Sources:
     routes: Mapping[str, bytes]
     chain: tuple[bytes, ...] = ()
     tsa: tuple[bytes, ...] = ()
+    calls: Mapping[str, str] = field(default_factory=dict)
 
 
 def collect(snapshot: Snapshot, about: About, sources: Sources, now: datetime) -> dict[str, Body]:
@@ -82,6 +85,7 @@ class _Collection:
             certificates=certificates,
             revocation=revocation,
             used=told,
+            parties=tuple(self._party(named, partner) for named, partner in self._parties().items()),
             lost=tuple(self.lost),
         )
         said = "\n".join(text("evidence-readme", each, message=message, organisation=organisation, at=stamp(now)) for each in LANGUAGES)
@@ -91,7 +95,7 @@ class _Collection:
 
     def _message(self) -> None:
         row = self.about.message
-        self.files[MESSAGE] = octets(plain(columns(row)))
+        self.files[MESSAGE] = octets(plain(messages, columns(row)))
         kind = orjson.loads(row.headers).get(CONTENT_TYPE, "")
         self._body(f"message/content{_ending(kind)}", row.digest)
         self._body(f"message/request{_ending(row.request_type)}", row.request)
@@ -165,14 +169,17 @@ class _Collection:
 
     def _certificates(self) -> tuple[tuple[Held, ...], tuple[Held, ...]]:
         site = self.sources.site
-        own = [site.keyring.signer(site.key).certificate_der, *(old.public_bytes(Encoding.DER) for old in site.keyring.retired)]
-        held = {of: [(".cer", one) for one in each] for of, each in ((SITE, own), (CHAIN, self.sources.chain), (TSA, self.sources.tsa))}
+        held = {
+            of: [(".cer", one) for one in each] for of, each in ((SITE, site.signing), (CHAIN, self.sources.chain), (TSA, self.sources.tsa))
+        }
         said: dict[str, list[tuple[str, bytes]]] = {}
-        for partner in self._partners():
+        for named, partner in self._parties().items():
+            if partner not in site.keyring.trusts:
+                continue
             trust = site.keyring.trusts[partner]
-            held[partner] = [(".cer", one.public_bytes(Encoding.DER)) for one in (*trust.authorities, *trust.pinned)]
+            held[named] = [(".cer", one.public_bytes(Encoding.DER)) for one in (*trust.authorities, *trust.pinned)]
             data = site.keyring.revocation_data(partner)
-            said[partner] = [(".crl", one) for one in data.crls] + [(".ocsp", one) for one in data.ocsps]
+            said[named] = [(".crl", one) for one in data.crls] + [(".ocsp", one) for one in data.ocsps]
         return self._held("certificates", held), self._held("revocation", said)
 
     def _held(self, directory: str, listed: Mapping[str, Iterable[tuple[str, bytes]]]) -> tuple[Held, ...]:
@@ -184,13 +191,21 @@ class _Collection:
                 held.append(Held(name, of))
         return tuple(held)
 
-    def _partners(self) -> list[str]:
-        """Those whose certificates the evidence is about: who sent it, and to whom it went."""
+    def _party(self, named: str, partner: str) -> Party:
+        """``named``: as the rows name it; ``partner``: as it is called now."""
+        site, targets = self.sources.site, [endpoint for endpoint, called in self.sources.calls.items() if called == partner]
+        codes = [code for own in site.partners[partner].codes for code in (own, *site.organisations.aliases(own))]
+        return Party(named, tuple(dict.fromkeys(codes)), tuple(targets))
+
+    def _parties(self) -> Mapping[str, str]:
+        """Those whom the evidence is about, who sent it and to whom it went: as its rows name them, and as they are called now."""
         site = self.sources.site
         owners = [row.owner for row in self.about.deliveries]
-        receivers = [site.partner_of(code) for row in self.about.deliveries if not row.receipt_id for code in row.receivers.split()]
-        named = [self.about.message.sender, *owners, *(partner.name for partner in receivers if partner)]
-        return [name for name in dict.fromkeys(named) if name in site.keyring.trusts]
+        receivers = [site.partner_of(code) for row in self.about.deliveries if not row.receipt_id for code in lexical.words(row.receivers)]
+        called = [self.sources.calls.get(row.target, "") for row in self.about.deliveries]
+        named = [self.about.message.sender, *owners, *called, *(partner.name for partner in receivers if partner)]
+        today = {name: self.sources.store.names_of(name)[0] for name in dict.fromkeys(named) if name}
+        return {name: now for name, now in today.items() if now in site.partners}
 
 
 def _ending(media_type: str) -> str:

@@ -16,7 +16,8 @@ from bus.octets import Body, whole
 
 NAME = "evidence.json"
 README = "README.txt"
-FORMAT = "govbus-evidence/1"
+#: Since the second form parties are named with their organisation codes.
+FORMAT, _FORMS = "govbus-evidence/2", frozenset({"govbus-evidence/1", "govbus-evidence/2"})
 #: The message's own row, as the journal vouches for it.
 MESSAGE = "message/row.json"
 #: Octets of a part that is a row, a receipt, a certificate: all but documents and requests.
@@ -71,6 +72,15 @@ class Used:
 
 
 @dataclass(frozen=True, slots=True)
+class Party:
+    """A partner: as the rows call it, its organisation codes, old and new, and the endpoints by which it is called."""
+
+    name: str
+    codes: tuple[str, ...]
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """``lost``: digests of octets that the store names and has no more."""
 
@@ -82,12 +92,16 @@ class Manifest:
     certificates: tuple[Held, ...] = ()
     revocation: tuple[Held, ...] = ()
     used: tuple[Used, ...] = ()
+    parties: tuple[Party, ...] = ()
     lost: tuple[str, ...] = ()
     format: str = field(default=FORMAT)
 
     def octets(self) -> bytes:
         """As it is written: one way only."""
-        return json.dumps(asdict(self), ensure_ascii=False, sort_keys=True, indent=1).encode() + b"\n"
+        data = asdict(self)
+        if self.format != FORMAT:
+            del data["parties"]
+        return json.dumps(data, ensure_ascii=False, sort_keys=True, indent=1).encode() + b"\n"
 
 
 def read(octets: bytes) -> Manifest:
@@ -100,13 +114,14 @@ def read(octets: bytes) -> Manifest:
             certificates=_all(Held, data.pop("certificates")),
             revocation=_all(Held, data.pop("revocation")),
             used=_all(Used, data.pop("used")),
+            parties=tuple(_party(one) for one in data.pop("parties", ())),
             lost=tuple(data.pop("lost")),
             **data,
         )
         same = found.octets() == octets
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise invalid(NAME, f"{type(error).__name__} {error}") from error
-    if found.format != FORMAT or not same:
+    if found.format not in _FORMS or not same:
         raise invalid(NAME, f"it is not a {FORMAT}")
     return found
 
@@ -114,6 +129,10 @@ def read(octets: bytes) -> Manifest:
 def _row(data: Mapping[str, Any]) -> RowFile:
     proof = data["proof"]
     return RowFile(data["file"], Inclusion(**{**proof, "path": tuple(proof["path"])}) if proof else None)
+
+
+def _party(data: Mapping[str, Any]) -> Party:
+    return Party(**{**data, "codes": tuple(data["codes"]), "targets": tuple(data["targets"])})
 
 
 def _all(kind: Any, listed: Sequence[Mapping[str, Any]]) -> Any:

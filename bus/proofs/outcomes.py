@@ -16,6 +16,8 @@ from bus import evidence, soap, xmlio
 from bus.errors import Quoted, Rejected
 from bus.message import Message, bounded
 from bus.octets import SMALL, Body, digest, whole
+from bus.proofs import authorities
+from bus.proofs.authorities import Role, Signatory
 from bus.proofs.case import Case, JournalRow, within
 from bus.proofs.lines import Line, established, unproved
 from bus.proofs.manifest import CHAIN, SITE, TSA, invalid
@@ -47,25 +49,28 @@ def receipts(case: Case) -> Iterator[Line]:
     for row in case.rows:
         said = row.detail.get("receipt")
         if said:
-            receipt = _receipt(case, row, str(said["sha256"]))
+            receipt, by = _receipt(case, row, str(said["sha256"]))
             values = {"status": receipt.status, "code": receipt.code, "at": receipt.at.isoformat(), "recipient": receipt.recipient}
-            yield established("verify-receipt", reason=Quoted(receipt.reasons), **values)
+            if by.unknown:
+                yield by.line("verify-receipt")
+            line = unproved if by.unknown else established
+            yield line("verify-receipt", reason=Quoted(receipt.reasons), **values)
 
 
-def _receipt(case: Case, row: JournalRow, wanted: str) -> Receipt:
+def _receipt(case: Case, row: JournalRow, wanted: str) -> tuple[Receipt, Signatory]:
     part = case.digests.get(wanted)
     if part is None:
         raise invalid(row.file, f"the receipt that it speaks of is not there (SHA-256 {wanted})")
     try:
         verified = xades.verify(case.octets(part), lambda certificate: certificate, policies=ours)
         receipt = evidence.parse(verified.octets)
-        case.authorities.site(verified.certificate, receipt.at)
+        by = case.authorities.vouch(authorities.SITE, verified.certificate, receipt.at)
     except Rejected as error:
         raise within(part, error) from error
     told = (receipt.status.lower(), receipt.digest, receipt.previous)
     if told != (row.values["event"], case.message["digest"], row.values["previous"]):
         raise invalid(part, "it says something else than the journal row that names it")
-    return receipt
+    return receipt, by
 
 
 def deliveries(case: Case) -> Iterator[Line]:
@@ -107,16 +112,13 @@ def _confirmed(case: Case, row: Mapping[str, Any], act: JournalRow) -> Iterator[
         return
     try:
         envelope = _envelope(case.octets(part))
-        verified, by = proved(case, envelope, owner, act.at)
+        verified, by = proved(case, envelope, case.party(owner, *row["receivers"].split()), act.at)
     except Rejected as error:
         raise within(part, error) from error
     said = tuple(envelope.payload.findtext(f"{EXCHANGE}{name}") for name in ("MessageId", "Status"))
     if envelope.payload.tag != f"{EXCHANGE}ConfirmReceived" or said != (row["public_id"], "done"):
         raise invalid(part, "it confirms something else")
-    values = {"target": owner, "subject": by.subject, "fingerprint": by.fingerprint}
-    yield established("verify-confirmation", at=verified.signed_at.isoformat() if verified.signed_at else "-", **values)
-    if by.unknown:
-        yield unproved("verify-untrusted", sender=owner, subject=by.subject, fingerprint=by.fingerprint)
+    yield by.line("verify-confirmation", target=by.who, at=verified.signed_at.isoformat() if verified.signed_at else "-")
 
 
 def _envelope(octets: bytes) -> Envelope:
@@ -148,10 +150,10 @@ def _form(body: Body, sent: str) -> str:
         return _AS_IS
     try:
         canonical = Message("", {}, bounded(body))
-        written = canonical.hollow.canonical(canonical.outline)
+        written = canonical.hollow.canonical(canonical.outline), canonical.hollow.document(canonical.outline)
     except Rejected:
         return _OTHERWISE
-    return _CANONICAL if digest(written).hex() == sent else _OTHERWISE
+    return _CANONICAL if sent in (digest(form).hex() for form in written) else _OTHERWISE
 
 
 def _answered(case: Case, row: Mapping[str, Any], act: JournalRow, reply: Body, sent: str) -> Iterator[Line]:
@@ -164,15 +166,12 @@ def _answered(case: Case, row: Mapping[str, Any], act: JournalRow, reply: Body, 
     try:
         verified = xades.verify_tree(found, lambda certificate: certificate, policies=lambda _: _ANY)
         receipt = evidence.parse(verified.octets)
-        by = case.authorities.vouch(_partner(case, verified.certificate, act.at), verified.certificate, act.at)
+        by = case.authorities.vouch(_called(case, row, verified.certificate, act.at), verified.certificate, act.at)
     except Rejected as error:
         raise within(part, error) from error
     if receipt.digest != sent:
         raise invalid(part, "the partner's receipt is about other octets")
-    values = {"target": row["target"], "subject": by.subject, "fingerprint": by.fingerprint}
-    yield established("verify-partner-receipt", status=receipt.status, at=receipt.at.isoformat(), **values)
-    if by.unknown:
-        yield unproved("verify-untrusted", sender=row["target"], **values)
+    yield by.line("verify-partner-receipt", target=by.who, status=receipt.status, at=receipt.at.isoformat())
 
 
 def _sealed(reply: Body) -> etree._Element | None:
@@ -185,6 +184,12 @@ def _sealed(reply: Body) -> etree._Element | None:
     if len(found) != 1 or found[0].find("{*}Signature") is None:
         return None
     return xmlio.parse(xmlio.canonicalize(found[0]))
+
+
+def _called(case: Case, row: Mapping[str, Any], certificate: bytes, at: datetime) -> Role:
+    """The partner that the delivery's endpoint calls; where the container does not say, whom the delivery was for."""
+    named = next((one for one in case.manifest.parties if row["target"] in one.targets), None)
+    return case.party(named.name) if named else case.party(_partner(case, certificate, at), *row["receivers"].split())
 
 
 def _partner(case: Case, certificate: bytes, at: datetime) -> str:

@@ -8,8 +8,9 @@ and the request's own time must lie close to that.
 Raises Rejected: what ``bus.soap`` and ``bus.signature.wss`` raise, and ``evidence-invalid``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
+from typing import Any
 
 import orjson
 from lxml import etree
@@ -19,7 +20,7 @@ from bus.errors import Rejected
 from bus.hollow import Hollow
 from bus.message import CREDENTIAL
 from bus.octets import Body, collected, decoded, digest, whole
-from bus.proofs.authorities import Known, Signatory
+from bus.proofs.authorities import Known, Role, Signatory
 from bus.proofs.case import Case, within
 from bus.proofs.lines import Line, established, unproved
 from bus.proofs.manifest import invalid
@@ -53,35 +54,40 @@ def signed(case: Case) -> Iterator[Line]:
     part = case.digests[message["request"]]
     try:
         envelope = _envelope(request, message["request_type"])
-        verified, by = proved(case, envelope, sender, accepted)
+        verified, by = proved(case, envelope, case.party(sender, message["organ"]), accepted)
         envelope.attach()
-        carried = _carried(envelope)
+        carried = message["digest"] if message["digest"] in _carried(envelope) else ""
     except Rejected as error:
         raise within(part, error) from error
-    if carried != message["digest"]:
+    if not carried:
         raise invalid(part, "it carried another message")
-    values = {"sender": sender, "subject": by.subject, "fingerprint": by.fingerprint}
-    yield established("verify-request", at=verified.signed_at.isoformat() if verified.signed_at else "-", **values)
+    yield by.line("verify-request", sender=by.who, at=verified.signed_at.isoformat() if verified.signed_at else "-")
     yield established("verify-request-carried", digest=carried)
-    if by.unknown:
-        yield unproved("verify-untrusted", **values)
+    if not _speaks(case, message):
+        yield unproved("verify-claim", sender=sender, organ=message["organ"])
     if verified.legacy:
-        yield unproved("verify-legacy", algorithm=verified.legacy, **values)
+        yield unproved("verify-legacy", algorithm=verified.legacy, sender=sender, subject=by.subject, fingerprint=by.fingerprint)
 
 
-def proved(case: Case, envelope: Envelope, of: str, at: datetime) -> tuple[Verified[str], Signatory]:
-    """What the signature of an envelope of this party proved as of ``at``, and whose certificate it was."""
+def _speaks(case: Case, message: Mapping[str, Any]) -> bool:
+    """Whether the organisation that the document names as its sender is the one that sent it."""
+    codes = [code for one in case.manifest.parties if one.name == message["sender"] for code in one.codes]
+    return not codes or message["organ"] in {*codes, message["sender"]}
+
+
+def proved(case: Case, envelope: Envelope, role: Role, at: datetime) -> tuple[Verified[str], Signatory]:
+    """What the signature of an envelope in this role proved as of ``at``, and whose certificate it was."""
     verified = wss.verify(
         envelope.root,
         _COVERS,
-        lambda *_: of,
+        lambda *_: role.of,
         at,
-        known=Known(case.authorities.named_anchors(of) + case.authorities.given_anchors()),
+        known=Known(case.authorities.named_anchors(role.of) + case.authorities.given_anchors(role)),
         hollow=envelope.hollow,
         policies=lambda _: _ANY,
         attachments=envelope.detached,
     )
-    return verified, case.authorities.vouch(of, verified.certificate, at)
+    return verified, case.authorities.vouch(role, verified.certificate, at)
 
 
 def _envelope(request: Body, content_type: str) -> Envelope:
@@ -90,16 +96,16 @@ def _envelope(request: Body, content_type: str) -> Envelope:
     return soap.read(whole(request), content_type)
 
 
-def _carried(envelope: Envelope) -> str:
-    """SHA-256 of the document in a SendDocument request: base64 content, or the canonical form of an element."""
+def _carried(envelope: Envelope) -> tuple[str, ...]:
+    """SHA-256 of the document in a SendDocument request: base64 content, or an element's octets, by the rule of now and of before."""
     payload = envelope.payload
     found = {name: payload.find(f"{EXCHANGE}{name}") for name in ("Content", "Document")}
     content, document = found["Content"], found["Document"]
     if payload.tag == f"{EXCHANGE}SendDocument":
         if content is not None and document is None:
-            return digest(_decoded(content, envelope.hollow)).hex()
+            return (digest(_decoded(content, envelope.hollow)).hex(),)
         if document is not None and content is None and len(document) == 1:
-            return digest(envelope.hollow.canonical(document[0])).hex()
+            return tuple(digest(form).hex() for form in (envelope.hollow.document(document[0]), envelope.hollow.canonical(document[0])))
     raise Rejected("soap-invalid", detail="the request is no SendDocument with its document covered by the signature")
 
 

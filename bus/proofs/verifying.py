@@ -6,6 +6,7 @@ moments that the journal, the receipts and the time-stamps name. Raises nothing 
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import IO
 
@@ -14,26 +15,28 @@ from bus.asic.container import SIGNATURE, Container
 from bus.errors import BusError, Rejected
 from bus.proofs import authorities, chain, manifest, outcomes, sender
 from bus.proofs.case import Case, Topic, within
-from bus.proofs.lines import Line, Report, broken, established, unproved
-from bus.proofs.manifest import NAME, SITE, TSA, invalid, octets_of
+from bus.proofs.given import Given
+from bus.proofs.lines import Line, Report, Verdict, broken, established, unproved
+from bus.proofs.manifest import NAME, invalid, octets_of
 from bus.proofs.used import named
-from bus.trust import Trust
 
 
-def verify(file: IO[bytes], trusts: Sequence[Trust] | None) -> Report:
-    """What the container in ``file`` establishes; ``trusts``: the verifier's own (``authorities.given``), or None."""
+def verify(file: IO[bytes], trusted: Given | None) -> Report:
+    """What the container in ``file`` establishes; ``trusted``: the verifier's own (``given.read``), or None."""
     try:
-        case = _opened(asic.read(file, lambda certificate: certificate), trusts)
-        return Report([line for topic in TOPICS for line in _asked(topic, case)])
+        case = _opened(asic.read(file, lambda certificate: certificate), trusted)
+        lines = [line for topic in TOPICS for line in _asked(topic, case)]
+        doubtful = any(line.key == "verify-unvouched" for line in lines[:_OF_CONTAINER])
+        return Report([_doubted(line) for line in lines] if doubtful else lines, trusted is not None)
     except BusError as error:
         return Report([broken(str(error.values.get("part", "")) or SIGNATURE, error)])
     except Exception as error:  # noqa: BLE001 - as in ``_asked``
         return Report([broken(NAME, invalid(NAME, f"{type(error).__name__} {error}"))])
 
 
-def _opened(container: Container[bytes], trusts: Sequence[Trust] | None) -> Case:
+def _opened(container: Container[bytes], trusted: Given | None) -> Case:
     told = manifest.read(octets_of(container.files, NAME))
-    return Case(container, told, authorities.held(told, container.files, trusts))
+    return Case(container, told, authorities.held(told, container.files, trusted))
 
 
 def _asked(topic: Topic, case: Case) -> Iterable[Line]:
@@ -49,17 +52,21 @@ def _asked(topic: Topic, case: Case) -> Iterable[Line]:
     return lines
 
 
+def _doubted(line: Line) -> Line:
+    """The same statement where nobody vouches for who wrote the container: open, unless it stands by somebody else's signature."""
+    return replace(line, verdict=Verdict.OPEN) if line.verdict is Verdict.ESTABLISHED and line.key not in _ALONE else line
+
+
 def _container(case: Case) -> Iterator[Line]:
     """Who signed the container, and when, as the signer says."""
     verified = case.container.signed
     at = verified.signed_at or datetime.fromisoformat(case.manifest.written)
     try:
-        by = case.authorities.site(verified.certificate, at)
+        by = case.authorities.vouch(authorities.SITE, verified.certificate, at)
     except Rejected as error:
         raise within(SIGNATURE, error) from error
-    values = {"subject": by.subject, "fingerprint": by.fingerprint, "organisation": case.manifest.organisation}
     yield established("verify-container", count=len(case.files))
-    yield established("verify-signed", at=at.isoformat(), **values)
+    yield by.line("verify-signed", at=at.isoformat(), organisation=case.manifest.organisation)
 
 
 def _used(case: Case) -> Iterator[Line]:
@@ -76,11 +83,14 @@ def _used(case: Case) -> Iterator[Line]:
 def _named(case: Case) -> Iterator[Line]:
     """Whose word all this is, where the verifier brought no trust: fingerprints to be compared with what those parties publish."""
     if case.authorities.given is None:
-        for of, by in case.authorities.named.values():
-            who = {SITE: case.manifest.organisation, TSA: "TSA"}.get(of, of)
-            yield unproved("verify-named", who=who, subject=by.subject, fingerprint=by.fingerprint)
+        for by in case.authorities.named.values():
+            yield unproved("verify-named", who=by.who, subject=by.subject, fingerprint=by.fingerprint)
 
 
+#: Lines of ``_container``.
+_OF_CONTAINER = 2
+#: Statements that do not rest on the word of the site: the octets agree, or another than the site signed what is said.
+_ALONE = frozenset({"verify-container", "verify-request", "verify-request-carried", "verify-partner-receipt", "verify-timestamp"})
 #: The questions, in the order in which a reader asks them.
 TOPICS: Sequence[Topic] = (
     _container,

@@ -28,12 +28,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from lxml import etree
 
+from bus import roles
 from bus.errors import Rejected
 from bus.hollow import Hollow
 from bus.octets import SMALL, Body, whole
 from bus.signature.profile import DS, SHA256, WSSE
 from bus.signer import Signer
-from bus.xmlio import canonicalize, parse
+from bus.xmlio import canonicalize, parse, value_prefixes
 
 XENC = "http://www.w3.org/2001/04/xmlenc#"
 XENC11 = "http://www.w3.org/2009/xmlenc11#"
@@ -116,7 +117,7 @@ class Recipient:
         """The envelope with its Body's content encrypted. Raises Rejected ``xml-limit`` for one that is too large."""
         root = parse(whole(envelope))
         body = root[-1]
-        written = canonicalize(body)
+        written = canonicalize(body, inclusive_prefixes=value_prefixes(body))
         # The canonical form has no tag but the first before the content, and none but the last after it.
         content = written[written.index(b">") + 1 : written.rindex(b"</")]
         if len(content) * 4 > MOST * 3:
@@ -222,8 +223,7 @@ def _check_place(root: etree._Element, key: etree._Element, info: etree._Element
     if info is not None and parent is info and len(info) == 1:
         return
     header = root[0] if len(root) > 1 else None
-    security = header.find(SECURITY) if header is not None else None
-    if security is None or parent is not security:
+    if parent is None or parent not in roles.ours(header, SECURITY):
         raise ValueError("the key is neither in the Security header nor with the data")
     named = [] if info is None else [one.get("URI") for one in info.iter(f"{{{WSSE}}}Reference")]
     if any(name != _name(key) for name in named):
@@ -296,7 +296,7 @@ def _security(root: etree._Element) -> etree._Element:
     soap = etree.QName(root).namespace
     if len(root) == 1:
         root.insert(0, etree.Element(f"{{{soap}}}Header"))
-    found = root[0].find(SECURITY)
+    found = next(roles.ours(root[0], SECURITY), None)
     if found is None:
         found = etree.SubElement(root[0], SECURITY, {f"{{{soap}}}mustUnderstand": "1"}, nsmap={"wsse": WSSE})
     return found

@@ -47,10 +47,21 @@ MOST_REFERENCES = 10
 class Kind(Enum):
     """What a reference covers, told by its transforms. A profile accepts the kinds that it knows how to find, and no other."""
 
-    ELEMENT = (EXC_C14N,)
-    DOCUMENT = (ENVELOPED, EXC_C14N)
-    FILE = ()
-    ATTACHMENT = (ATTACHMENT_CONTENT,)
+    ELEMENT = "element"
+    DOCUMENT = "document"
+    FILE = "file"
+    ATTACHMENT = "attachment"
+
+
+#: The transforms of each kind. They are not the enum's values: Python 3.11.2 makes another object of a value that is an empty tuple.
+TRANSFORMS: Mapping[Kind, tuple[str, ...]] = MappingProxyType(
+    {
+        Kind.ELEMENT: (EXC_C14N,),
+        Kind.DOCUMENT: (ENVELOPED, EXC_C14N),
+        Kind.FILE: (),
+        Kind.ATTACHMENT: (ATTACHMENT_CONTENT,),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

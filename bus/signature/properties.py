@@ -21,9 +21,10 @@ from xml.sax.saxutils import escape
 from cryptography import x509
 from lxml import etree
 
+from bus import lexical
 from bus.signature.profile import DIGESTS, DS, EXC_C14N, SHA256, XADES, TimeStamp, algorithm, invalid
 from bus.signature.reading import Signature, decoded, ds, expect
-from bus.signature.times import instant, written
+from bus.signature.times import written
 from bus.signature.writing import encoded, within
 from bus.trust import issuer_serial
 from bus.xmlio import canonicalize
@@ -92,7 +93,7 @@ class Properties:
             raise invalid(f"the signed property {min(unknown)} is not known here")
         digest = _checked_certificate(naming, certificate)
         try:
-            return instant(found["SigningTime"].text or ""), digest
+            return lexical.instant(found["SigningTime"].text or ""), digest
         except ValueError as error:
             raise invalid(f"SigningTime: {error}") from None
 

@@ -19,6 +19,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import rsa
 from lxml import etree
 
+from bus import lexical
 from bus.hollow import Hollow
 from bus.methods import BY_URI, LEAST_RSA_BITS, PublicKey, WrongKey
 from bus.octets import Body, digest
@@ -28,6 +29,7 @@ from bus.signature.profile import (
     DS,
     EXC_C14N,
     MOST_REFERENCES,
+    TRANSFORMS,
     WSU,
     Kind,
     algorithm,
@@ -99,9 +101,9 @@ class Signature:
         return legacy
 
 
-_KINDS = {kind.value: kind for kind in Kind}
+_KINDS = {names: kind for kind, names in TRANSFORMS.items()}
 _TRANSFORM = ds("Transform")
-_TRANSFORMS = {name: name for kind in Kind for name in kind.value}
+_TRANSFORMS = {name: name for names in TRANSFORMS.values() for name in names}
 #: What a signature inside a document may cover.
 IN_DOCUMENT = frozenset({Kind.ELEMENT, Kind.DOCUMENT})
 
@@ -165,7 +167,7 @@ def expect(element: etree._Element, *names: str) -> list[etree._Element]:
 
 def decoded(element: etree._Element) -> bytes:
     """The element's base64 content; white space is allowed, anything else that is not base64 is not."""
-    text = "".join((element.text or "").split())
+    text = "".join(lexical.words(element.text or ""))
     try:
         octets = pybase64.b64decode(text.encode(), validate=True)
     except (binascii.Error, ValueError):
@@ -251,7 +253,7 @@ def _exclusive(element: etree._Element) -> tuple[str, ...]:
         return ()
     (inclusive,) = expect(element, _PREFIX_LIST)
     _attributes(inclusive, ("PrefixList",))
-    prefixes = tuple(dict.fromkeys(inclusive.get("PrefixList", "").split()))
+    prefixes = tuple(dict.fromkeys(lexical.words(inclusive.get("PrefixList", ""))))
     if len(prefixes) > _MOST_PREFIXES:
         raise invalid(f"a PrefixList names more than {_MOST_PREFIXES} prefixes")
     return prefixes

@@ -6,15 +6,20 @@ does not lie in a trust directory.
 Standards: WS-Security X.509 Certificate Token Profile 1.1 section 3.2 (token references); WS-Security 1.1 section 7.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Protocol
 
 from lxml import etree
 
+from bus import lexical
 from bus.errors import Rejected
 from bus.signature.profile import BASE64_BINARY, WSSE, WSU, X509_TOKEN, invalid
 from bus.signature.reading import decoded, ds, expect
 from bus.signature.xmldsig import certificate_in
+
+#: An xs:integer; 20 octets at most (RFC 5280 section 4.1.2.2), and zeros before it.
+_SERIAL = re.compile("[0-9]{1,60}")
 
 
 class Certificates(Protocol):
@@ -79,8 +84,8 @@ def _x509_data(data: etree._Element, known: Certificates | None) -> bytes:
     if naming is None or naming.tag != ds("X509IssuerSerial"):
         raise invalid("X509Data must hold a certificate, an issuer and serial number, or a subject key identifier")
     issuer, number = expect(naming, ds("X509IssuerName"), ds("X509SerialNumber"))
-    digits = (number.text or "").strip()
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 60:  # noqa: PLR2004 - RFC 5280 section 4.1.2.2: 20 octets
+    digits = lexical.trimmed(number.text or "").removeprefix("+")
+    if not _SERIAL.fullmatch(digits):
         raise invalid("X509SerialNumber is not a number")
     return _only(known.find(issuer.text or "", int(digits)) if known else (), f"(serial number {digits})")
 

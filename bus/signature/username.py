@@ -22,10 +22,11 @@ from xml.sax.saxutils import escape
 
 from lxml import etree
 
+from bus import lexical
 from bus.errors import Rejected
 from bus.signature.profile import BASE64_BINARY, USERNAME_TOKEN, WSSE, WSU
 from bus.signature.security_header import Login
-from bus.signature.times import in_milliseconds, instant
+from bus.signature.times import in_milliseconds
 from bus.signature.wss import DEFAULT, Parts, Policy, check_fresh
 
 _TOKEN = (
@@ -156,7 +157,8 @@ def _read(security: etree._Element) -> _Token:
     digested = kind.endswith("#PasswordDigest")
     if not user or not password or (digested and not (nonce and created)):
         raise Rejected("security-missing", check="UsernameToken needs Username and Password, and with a digest Nonce and Created")
-    return _Token(user.strip(), password.strip() if digested else password, digested, _octets(nonce), created.strip())
+    clean = lexical.trimmed
+    return _Token(clean(user), clean(password) if digested else password, digested, _octets(nonce), clean(created))
 
 
 def _one(token: etree._Element, tag: str) -> tuple[str, str]:
@@ -169,7 +171,7 @@ def _one(token: etree._Element, tag: str) -> tuple[str, str]:
 
 def _octets(nonce: str) -> bytes:
     try:
-        octets = base64.b64decode("".join(nonce.split()).encode(), validate=True)
+        octets = base64.b64decode("".join(lexical.words(nonce)).encode(), validate=True)
     except (binascii.Error, ValueError):
         raise Rejected("credentials-invalid", check="Nonce is not base64") from None
     if len(octets) > _NONCE_BYTES:
@@ -183,7 +185,7 @@ def _digest(token: _Token, secret: str) -> str:
 
 def _created(token: _Token) -> datetime:
     try:
-        return instant(token.created)
+        return lexical.instant(token.created)
     except ValueError:
         # What stands there may be a password in the wrong place: it is not said again.
         raise Rejected("timestamp-stale", check="Created is not an xs:dateTime") from None

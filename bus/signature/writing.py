@@ -13,7 +13,7 @@ import pybase64
 
 from bus.octets import Body
 from bus.octets import digest as octets_digest
-from bus.signature.profile import DIGEST_URIS, DS, EXC_C14N, Kind
+from bus.signature.profile import DIGEST_URIS, DS, EXC_C14N, TRANSFORMS, Kind
 from bus.signer import Signer
 
 _REFERENCE = (
@@ -21,7 +21,9 @@ _REFERENCE = (
     '<ds:DigestMethod Algorithm="{method}"></ds:DigestMethod><ds:DigestValue>{digest}</ds:DigestValue></ds:Reference>'
 )
 _TRANSFORM = '<ds:Transform Algorithm="{}"></ds:Transform>'
-_TRANSFORMS = {kind: f"<ds:Transforms>{''.join(map(_TRANSFORM.format, kind.value))}</ds:Transforms>" if kind.value else "" for kind in Kind}
+_TRANSFORMS = {
+    kind: f"<ds:Transforms>{''.join(map(_TRANSFORM.format, names))}</ds:Transforms>" if names else "" for kind, names in TRANSFORMS.items()
+}
 _SIGNED_INFO = (
     f'<ds:SignedInfo xmlns:ds="{DS}"><ds:CanonicalizationMethod Algorithm="{EXC_C14N}"></ds:CanonicalizationMethod>'
     '<ds:SignatureMethod Algorithm="{method}"></ds:SignatureMethod>{references}</ds:SignedInfo>'

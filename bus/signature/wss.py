@@ -23,8 +23,9 @@ from typing import Any
 
 from lxml import etree
 
+from bus import lexical, roles
 from bus.errors import Rejected
-from bus.hollow import Hollow, canonical_form
+from bus.hollow import Hollow, forms
 from bus.mime import Part
 from bus.octets import Body, around, chunks
 from bus.signature import security_header
@@ -34,12 +35,13 @@ from bus.signature.policy import Policies, usual
 from bus.signature.profile import MOST_REFERENCES, SOAP_ENVELOPES, WSSE, WSU, Kind, Verified, invalid
 from bus.signature.reading import canonical, ds, read, resolve
 from bus.signature.security_header import LIFETIME, Login, Style
-from bus.signature.times import instant, written
+from bus.signature.times import written
 from bus.signature.tokens import Certificates, certificate
 from bus.signature.writing import reference
 from bus.signer import Signer
 from bus.xmlio import canonicalize, parse
 
+SECURITY = f"{{{WSSE}}}Security"
 _WSU_ID = f"{{{WSU}}}Id"
 #: An envelope of ours: its Body declares what it uses itself, in canonical order, so its octets here are its exclusive C14N.
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<soap:Envelope xmlns:soap="{soap}"><soap:Header>{security}'
@@ -128,8 +130,10 @@ def enclose(
     references: list[str] = []
     if signer:
         if not canonical or _redeclares(payload, soap):
-            body = canonicalize(parse(body)) if isinstance(body, bytes) else canonical_form(body)
-        references.append(reference(f"#Body-{identifier}", body, digest=signer.method.digest))
+            form, body = forms(body)
+        else:
+            form = body
+        references.append(reference(f"#Body-{identifier}", form, digest=signer.method.digest))
         if style.headers and headers:
             headers, covered = _signed_headers(headers, identifier, signer.method.digest)
             references += covered
@@ -190,7 +194,10 @@ class Parts:
 
     @classmethod
     def of(cls, root: etree._Element) -> "Parts":
-        """Refuses what is not a SOAP envelope with one Body, at most one Header before it, and at most one Security and Timestamp."""
+        """Refuses what is not a SOAP envelope with one Body, at most one Header before it, and at most one Security for us and Timestamp.
+
+        A Security header for another role is one header among others: it proves nothing, and nothing inside it can be referred to.
+        """
         soap = etree.QName(root).namespace or ""
         header_tag, body_tag = f"{{{soap}}}Header", f"{{{soap}}}Body"
         if soap not in SOAP_ENVELOPES or etree.QName(root).localname != "Envelope":
@@ -198,13 +205,16 @@ class Parts:
         if [child.tag for child in root] not in ([body_tag], [header_tag, body_tag]):
             raise Rejected("soap-invalid", detail="Envelope must hold at most one Header, then exactly one Body")
         header = root[0] if len(root) > 1 else None
-        security = _at_most_one(header, f"{{{WSSE}}}Security")
+        found = list(roles.ours(header, SECURITY))
+        if len(found) > 1:
+            raise invalid("there is more than one Security header for us")
+        security = found[0] if found else None
         return cls(soap, root, header, security, _at_most_one(security, f"{{{WSU}}}Timestamp"), root[-1])
 
     def required_security(self) -> etree._Element:
         """The Security header; refuses its absence."""
         if self.security is None:
-            raise Rejected("security-missing", check="the Header has no wsse:Security")
+            raise Rejected("security-missing", check="the Header has no wsse:Security for us")
         return self.security
 
     def signable(self) -> list[etree._Element]:
@@ -276,7 +286,7 @@ def _time(timestamp: etree._Element, name: str) -> datetime | None:
     if element is None:
         return None
     try:
-        return instant(element.text or "")
+        return lexical.instant(element.text or "")
     except ValueError as error:
         raise Rejected("timestamp-stale", check=f"{name}: {error}") from None
 

@@ -39,11 +39,15 @@ def sign(document: bytes, signer: Signer, at: datetime, hollow: Hollow | None = 
 
     Where ``document`` was emptied by ``hollow``, the digests are those of the whole, and its stand-ins are in what this returns.
     """
-    return sign_canonical(unsigned(document), signer, at, hollow)
+    octets, written = unsigned(document)
+    return sign_canonical(octets, signer, at, hollow, written)
 
 
-def sign_canonical(octets: bytes, signer: Signer, at: datetime, hollow: Hollow | None = None) -> bytes:
-    """The same for ``octets`` that are a document's exclusive C14N already and hold no Signature, such as text written to be so."""
+def sign_canonical(octets: bytes, signer: Signer, at: datetime, hollow: Hollow | None = None, written: bytes = b"") -> bytes:
+    """The same for ``octets`` that are a document's exclusive C14N already and hold no Signature, such as text written to be so.
+
+    ``written``: the document as it is sent, where that is another text of the same canonical form.
+    """
     whole = hollow.parsed(octets) if hollow else octets
     identifier = "xades-" + digest(whole).hex()[:32]
     document = f"{identifier}-document"
@@ -54,7 +58,7 @@ def sign_canonical(octets: bytes, signer: Signer, at: datetime, hollow: Hollow |
         reference(f"#{identifier}-properties", said.encode(), digest=algorithm, type_uri=SIGNED_PROPERTIES_TYPE),
     ]
     objects = properties.placed(identifier, said)
-    return spliced(octets, signature(signer, references, x509_data(signer), objects=objects, identifier=identifier))
+    return spliced(written or octets, signature(signer, references, x509_data(signer), objects=objects, identifier=identifier))
 
 
 def time_stamped(signed: bytes) -> bytes:

@@ -21,17 +21,17 @@ from bus.signature.profile import Kind, Verified, invalid
 from bus.signature.reading import Reference, Signature, decoded, ds, read, resolve
 from bus.signature.writing import reference, signature, x509_data
 from bus.signer import Signer
-from bus.xmlio import canonicalize, parse
+from bus.xmlio import canonicalize, parse, value_prefixes
 
 T = TypeVar("T")
 
 
 def sign_enveloped(document: bytes, signer: Signer, hollow: Hollow | None = None) -> bytes:
     """``document`` in canonical form with a Signature as the root's last child. ``hollow``: as ``xades.sign`` says."""
-    octets = unsigned(document)
+    octets, written = unsigned(document)
     whole = hollow.parsed(octets) if hollow else octets
     covering = reference("", whole, digest=signer.method.digest, kind=Kind.DOCUMENT)
-    return spliced(octets, signature(signer, [covering], x509_data(signer)))
+    return spliced(written, signature(signer, [covering], x509_data(signer)))
 
 
 def verify_enveloped(
@@ -52,11 +52,14 @@ def verify_enveloped(
     return Verified(octets, certificate, identity, legacy=legacy)
 
 
-def unsigned(document: bytes) -> bytes:
-    """The canonical octets of a document that is about to be signed; refuses one that holds a Signature already."""
+def unsigned(document: bytes) -> tuple[bytes, bytes]:
+    """The canonical octets of a document that is about to be signed, and those to be sent; refuses one that holds a Signature already.
+
+    The two differ where only values use a prefix: what is sent keeps its declaration, which exclusive C14N does not see.
+    """
     root = parse(document)
     refuse_signed(root)
-    return canonicalize(root)
+    return canonicalize(root), canonicalize(root, inclusive_prefixes=value_prefixes(root))
 
 
 def refuse_signed(root: etree._Element) -> None:

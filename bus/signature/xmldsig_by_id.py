@@ -27,7 +27,7 @@ from bus.signature.reading import canonical, check_id, ds, read, resolve
 from bus.signature.writing import reference, signature, x509_data
 from bus.signature.xmldsig import embedded_certificate, refuse_signed, spliced
 from bus.signer import Signer
-from bus.xmlio import canonicalize, parse
+from bus.xmlio import canonicalize, parse, value_prefixes
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ def sign(document: bytes, place: str, signer: Signer, hollow: Hollow | None = No
         raise invalid(f"the Id {identifier[:80]!r} cannot be referred to")
     covering = reference(f"#{identifier}", cut.parsed(canonicalize(element)), digest=signer.method.digest)
     check_id(root, identifier, element)
-    return spliced(canonicalize(root), signature(signer, [covering], x509_data(signer)))
+    return spliced(canonicalize(root, inclusive_prefixes=value_prefixes(root)), signature(signer, [covering], x509_data(signer)))
 
 
 def verify(

@@ -20,6 +20,9 @@ from bus.message import SENDER
 from bus.options import Expression, Model
 from bus.site import Site
 
+#: What it rejects is what the sender sent, as long as no step of ours has changed it.
+CHECKS = True
+
 
 class Options(Model):
     """At least one of the two."""

@@ -21,14 +21,17 @@ from typing import Literal, Self
 from cryptography import x509
 from pydantic import Field, model_validator
 
-from bus import timestamps
+from bus import timestamps, xmlio
 from bus.errors import Rejected
 from bus.exchange import Exchange, Step
 from bus.message import SENDER
 from bus.options import Signed
 from bus.signature import xades, xmldsig, xmldsig_by_id
-from bus.signature.profile import Verified
+from bus.signature.profile import Verified, invalid
 from bus.site import Site
+
+#: What it rejects is what the sender sent, as long as no step of ours has changed it.
+CHECKS = True
 
 
 class Options(Signed):
@@ -65,11 +68,23 @@ def build(options: Options, site: Site) -> Step:
         sender = message.header(SENDER)
         if options.by == "sender" and verified.identity != sender:
             raise Rejected("signer-not-sender", signer=verified.identity, partner=sender)
+        body = message.hollow.parsed(verified.octets)
+        unsigned = [prefix for prefix in xmlio.value_prefixes(message.outline) if _undeclared(prefix, verified.octets)]
+        if unsigned:
+            # What goes on is what was signed, and there these would mean nothing.
+            raise invalid(f"it does not cover the declaration of {', '.join(unsigned)}, which only values use: name it in a PrefixList")
         old = f" by legacy {verified.legacy}" if verified.legacy else ""
         when = f" time-stamped {_time_stamped(verified, anchors).isoformat()}" if anchors else ""
-        return exchange.with_body(message.hollow.parsed(verified.octets), f"verify {options.profile} {verified.identity}{old}{when}")
+        return exchange.with_body(body, f"verify {options.profile} {verified.identity}{old}{when}")
 
     return verify
+
+
+def _undeclared(prefix: str, octets: bytes) -> bool:
+    """Whether canonical ``octets`` have values with this prefix and nowhere its declaration."""
+    if prefix == "#default":
+        return b":type=" in octets and b' xmlns="' not in octets
+    return f"{prefix}:".encode() in octets and f" xmlns:{prefix}=".encode() not in octets
 
 
 def _anchors(site: Site) -> Sequence[x509.Certificate]:

@@ -6,7 +6,7 @@ Reading order
     ``debts``        how a delivery begins and changes       ``issuing``      how a receipt is written
     ``accepting`` ``working`` ``mailbox`` ``operating`` ``deadlines``      the units of work: each change of state is one function
     ``blobs`` ``parts``   octets by digest                   ``standing`` ``readers`` ``searching``   questions
-    ``checkpoints``  what is stated about the journal, and the proof for one row
+    ``names`` ``called``   what hangs on partners' names      ``checkpoints``  what is stated about the journal, and the proof for one row
     ``store``        all of it behind one class
 
 Words: a *unit* is one change of state, a function of a Transaction; a *debt* is a delivery that is owed; a *chain* is the journal of one
@@ -15,6 +15,7 @@ writer; a message's *standing* is where the worst of its deliveries is.
 
 from bus.store.deadlines import Missed, Term
 from bus.store.model import Checkpoint, Growth, LostClaim, Owed, Proof, Work
+from bus.store.names import Held, Ledger, surveyed
 from bus.store.readers import Gauge, Story
 from bus.store.searching import Found, Hits
 from bus.store.standing import Standing
@@ -25,7 +26,9 @@ __all__ = [
     "Found",
     "Gauge",
     "Growth",
+    "Held",
     "Hits",
+    "Ledger",
     "LostClaim",
     "Missed",
     "Owed",
@@ -35,4 +38,5 @@ __all__ = [
     "Story",
     "Term",
     "Work",
+    "surveyed",
 ]

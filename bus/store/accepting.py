@@ -8,9 +8,9 @@ from bus.endpoint import SignedRequest
 from bus.errors import Rejected
 from bus.message import DOCUMENT_ID, ENDPOINT, FROM, KIND, KIND_OTHER, RECEIVERS, SENDER, SENDER_MESSAGE_ID, SUBJECT, Message
 from bus.receipt import Status
-from bus.store import blobs, debts, issuing, statements, working
+from bus.store import blobs, debts, issuing, naming, statements, working
 from bus.store.model import Accepted, Owed, Subject
-from bus.store.tables import canonical, fingerprint
+from bus.store.tables import Row, canonical, fingerprint, messages
 from bus.store.transaction import Transaction, Turn
 
 
@@ -31,7 +31,7 @@ def accept(
     """
     row = _row(tx, message, owed[0].route, receipts_to, request)
     key = (row["sender"], row["sender_key"])
-    known = tx.ask_of(key, statements.KNOWN_MESSAGE, sender=row["sender"], sender_key=row["sender_key"]).one_or_none()
+    known = _known(tx, *key)
     if known is not None:
         if known.digest != row["digest"]:
             raise Rejected("content-differs", message=row["public_id"])
@@ -46,8 +46,16 @@ def accept(
     subject = Subject.of(row)
     rows = [debts.owe(tx, subject, each, each.message.digest, kept=each.message.digest == message.digest) for each in owed]
     said = issuing.statement(Status.ACCEPTED, "receipt-accepted", None, recipient=tx.context.organisation)
-    answer = issuing.issue(tx, subject, said, {**note, "message": fingerprint(row), "owed": [debts.entry(each) for each in rows]})
+    answer = issuing.issue(tx, subject, said, {**note, "message": fingerprint(messages, row), "owed": [debts.entry(each) for each in rows]})
     return Accepted(answer.receipt, answer.xml, works=working.begun(tx, subject, owed, rows))
+
+
+def _known(tx: Transaction, sender: str, key: str) -> Row | None:
+    """The message that this partner, under whichever of its names, has sent under ``key``."""
+    for name in tx.context.names.of(sender):
+        if (found := tx.ask_of((name, key), statements.KNOWN_MESSAGE, sender=name, sender_key=key).one_or_none()) is not None:
+            return found
+    return None
 
 
 def sender_key(message: Message) -> str:
@@ -57,7 +65,7 @@ def sender_key(message: Message) -> str:
 
 def _row(tx: Transaction, message: Message, route: str, receipts_to: str, request: tuple[str, SignedRequest] | None) -> dict[str, Any]:
     given, sender = message.header(SENDER_MESSAGE_ID), message.header(SENDER)
-    return {
+    row = {
         "id": message.id,
         "public_id": given or message.id,
         "sender": sender,
@@ -77,6 +85,7 @@ def _row(tx: Transaction, message: Message, route: str, receipts_to: str, reques
         "request": request[0] if request else "",
         "request_type": request[1].content_type if request else "",
     }
+    return row | naming.names(row)
 
 
 def refuse(tx: Transaction, message_id: str, detail: Mapping[str, Any]) -> None:

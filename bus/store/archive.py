@@ -22,10 +22,10 @@ import sqlalchemy as sa
 
 from bus.delivery import State
 from bus.errors import Rejected
-from bus.store import dialect, migrate, parcel
+from bus.store import dialect, migrate, naming, parcel
 from bus.store.blobs import IN_ROW, Files
 from bus.store.snapshot import Snapshot
-from bus.store.tables import GENESIS, Row, blobs, columns, deliveries, heads, journal, messages, receipts, stamp
+from bus.store.tables import DERIVED, GENESIS, Row, blobs, columns, deliveries, heads, journal, messages, receipts, stamp
 
 KIND = "govbus-archive/1"
 TABLES = (journal, messages, deliveries, receipts)
@@ -166,20 +166,21 @@ class _Writing:
                 self.packing.add_blob(digest, body)
 
     def _pack(self, table: sa.Table, rows: Iterable[Row]) -> None:
-        lines = (orjson.dumps(_plain(row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
+        lines = (orjson.dumps(_plain(table, row), option=orjson.OPT_APPEND_NEWLINE) for row in rows)
         while some := list(itertools.islice(lines, _ROWS)):
             self.packing.add(f"{table.name}/{next(self.numbers):06}.jsonl", b"".join(some))
             self.rows[str(table.name)] += len(some)
 
 
-def _plain(row: Row) -> dict[str, Any]:
-    """A row as JSON holds it; a receipt is XML in UTF-8."""
-    return {str(name): value.decode() if isinstance(value, bytes) else value for name, value in columns(row).items()}
+def _plain(table: sa.Table, row: Row) -> dict[str, Any]:
+    """A row of ``table`` as JSON holds it, without what follows from the rest; a receipt is XML in UTF-8."""
+    kept = {str(name): value for name, value in columns(row).items() if name not in DERIVED.get(table.name, ())}
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in kept.items()}
 
 
 def load(path: Path, directory: Path) -> tuple[sa.Engine, Files, Mapping[str, Any]]:
     """Unpack an archive into a database of its own in ``directory``, as the store had it. Raises Rejected 5.6.11."""
-    engine = dialect.engine(f"sqlite:///{directory / 'archive.db'}", writer=True)
+    engine = dialect.engine(dialect.address(directory / "archive.db"), writer=True)
     migrate.up_to_date(engine, "archive")
     files = Files(directory / "blobs")
     opened = parcel.Opened(path, KIND)
@@ -203,7 +204,8 @@ def _take(connection: sa.Connection, files: Files, name: str, stream: IO[bytes])
         binary = [column.name for column in table.columns if isinstance(column.type, sa.LargeBinary)]
         later = {column.name: "" for column in table.columns if column.server_default is not None}
         rows = [{**later, **row, **{column: row[column].encode() for column in binary}} for row in rows]
-        dialect.run_many(connection, table.insert(), rows)
+        derived = [naming.names(row) if table is messages else {} for row in rows]
+        dialect.run_many(connection, table.insert(), [{**row, **names} for row, names in zip(rows, derived, strict=True)])
     elif name.startswith(parcel.BLOBS):
         digest = name.removeprefix(parcel.BLOBS)
         start = stream.read(IN_ROW + 1)

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from bus.delivery import State
 from bus.errors import LANGUAGES, Deferred, catalogue, text
-from bus.store import debts, parcel
+from bus.store import debts, dialect, parcel
 from bus.store.blobs import Files
 from bus.store.snapshot import Snapshot
 from bus.store.tables import NEVER, deliveries
@@ -74,7 +74,7 @@ def _copy(reading: sa.Engine, copy: Path) -> None:
 
 
 def _contents(copy: Path, files: Files) -> tuple[dict[str, int], list[str]]:
-    engine = sa.create_engine(f"sqlite:///{copy}")
+    engine = sa.create_engine(dialect.address(copy))
     with engine.connect() as connection:
         snapshot = Snapshot(connection, files)
         counts = {str(table): rows for table, rows in snapshot.counts().items()}

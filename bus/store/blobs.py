@@ -15,7 +15,7 @@ from typing import Protocol
 
 import sqlalchemy as sa
 
-from bus import points
+from bus import durable, points
 from bus.errors import Deferred, Rejected
 from bus.octets import CHUNK, SMALL, Body, Octets, chunks, joined, whole
 from bus.offload import FILES
@@ -26,7 +26,7 @@ from bus.store.transaction import Transaction, Turn
 #: Largest body kept in a row, in octets.
 IN_ROW = 256 * 1024
 #: A file that is still being written begins with this.
-UNFINISHED = ".unfinished-"
+UNFINISHED = durable.UNFINISHED
 
 
 _RELY = (
@@ -160,7 +160,7 @@ class _File:
 def _make_directory(directory: Path) -> None:
     if not directory.is_dir():
         directory.mkdir(parents=True, exist_ok=True)
-        _flush_directory(directory.parent)
+        durable.sync(directory.parent)
 
 
 def _write_durably(path: Path, body: Body) -> None:
@@ -168,20 +168,11 @@ def _write_durably(path: Path, body: Body) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.writelines(chunks(body))
-            file.flush()
-            os.fsync(file.fileno())
+            durable.flush(file)
         points.reach("blob.written")
         os.replace(name, path)  # noqa: PTH105 - the name came from mkstemp as text
     except OSError:
         os.unlink(name)  # noqa: PTH108
         raise
     points.reach("blob.renamed")
-    _flush_directory(path.parent)
-
-
-def _flush_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    durable.sync(path.parent)

@@ -20,7 +20,7 @@ from bus.delivery import TRANSITIONS, State
 from bus.message import KIND, KIND_OTHER, RECEIVERS
 from bus.store import blobs, statements
 from bus.store.model import Debt, Owed, Subject
-from bus.store.tables import FIXED, Row, canonical, columns, fingerprint, stamp
+from bus.store.tables import FIXED, Row, canonical, columns, deliveries, fingerprint, stamp
 from bus.store.transaction import Transaction, Turn
 
 
@@ -78,7 +78,8 @@ def _order_name(target: str, order_key: str) -> tuple[str, str]:
 
 
 def _taken(tx: Transaction, owner: str, name: str) -> bool:
-    return tx.ask_of((owner, name), statements.IN_MAILBOX, owner=owner, public_id=name).first() is not None
+    mailboxes = tx.context.names.of(owner)
+    return any(tx.ask_of((each, name), statements.IN_MAILBOX, owner=each, public_id=name).first() is not None for each in mailboxes)
 
 
 def insert(tx: Transaction, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def insert(tx: Transaction, values: Mapping[str, Any]) -> dict[str, Any]:
 def entry(row: Mapping[str, Any]) -> dict[str, str]:
     """What the journal says of a new delivery."""
     said = {"delivery": "id", "target": "target", "owner": "owner", "sha256": "digest"}
-    return {**{key: row[name] for key, name in said.items()}, "row": fingerprint({name: row[name] for name in FIXED})}
+    return {**{key: row[name] for key, name in said.items()}, "row": fingerprint(deliveries, {name: row[name] for name in FIXED})}
 
 
 _BLANK: Mapping[str, Any] = {

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache, partial
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -39,13 +40,21 @@ PRAGMAS = (
     f"journal_size_limit = {LOG_BYTES}",
 )
 
-#: (table, operation) that the database itself refuses -> which rows it lets go all the same: those of messages that are being pruned.
+#: Columns of ``messages`` that never change; the others are filled in once (``naming``).
+LASTING = (
+    *("id", "public_id", "sender", "sender_key", "endpoint", "route", "kind", "organ", "receivers", "document_id", "subject", "digest"),
+    *("size", "headers", "receipts_to", "accepted", "request", "request_type"),
+)
+_SAME = " = ".join(f"({', '.join(f'{row}.{column}' for column in LASTING)})" for row in ("NEW", "OLD"))
+
+#: (table, operation) that the database itself refuses -> which rows it lets go all the same: those of messages that are
+#: being pruned, and those that get their names.
 GUARDED: Mapping[tuple[str, str], str] = {
     ("journal", "UPDATE"): "",
     ("journal", "DELETE"): "OLD.message_id IN (SELECT message_id FROM pruning)",
     ("receipts", "UPDATE"): "",
     ("receipts", "DELETE"): "OLD.message_id IN (SELECT message_id FROM pruning)",
-    ("messages", "UPDATE"): "",
+    ("messages", "UPDATE"): f"OLD.number IS NULL AND {_SAME}",
     ("messages", "DELETE"): "OLD.id IN (SELECT message_id FROM pruning)",
     ("blobs", "UPDATE"): "",
     ("blob_parts", "UPDATE"): "",
@@ -92,6 +101,11 @@ def engine(url: str, *, writer: bool, sole: str = "") -> sa.Engine:
         event.listen(result, "connect", partial(_begin_session, sole))
         event.listen(result, "handle_error", postgresql.note_demotion)
     return result
+
+
+def address(file: Path) -> str:
+    """The address of an SQLite file, whatever characters its path has."""
+    return sa.URL.create("sqlite", database=str(file)).render_as_string(hide_password=False)
 
 
 def shown(url: str | sa.URL) -> str:
@@ -267,6 +281,12 @@ def passing(error: BaseException | None) -> bool:
 def repeatable(error: BaseException | None) -> bool:
     """Whether nothing is left of the transaction that failed so, and running it again may succeed at once."""
     return isinstance(error, exc.DBAPIError) and (error.connection_invalidated or postgresql.repeatable(error))
+
+
+def opened_to_read(error: BaseException | None) -> bool:
+    """Whether the database's file could not be written when it was opened: SQLITE_READONLY and its kin."""
+    cause = error.orig if isinstance(error, exc.DBAPIError) else None
+    return str(getattr(cause, "sqlite_errorname", "")).startswith("SQLITE_READONLY")
 
 
 def conflict(error: BaseException) -> bool:

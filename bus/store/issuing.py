@@ -13,7 +13,7 @@ from bus.message import CONTENT_TYPE, DOCUMENT_ID, FROM, KIND, KIND_RECEIPT, REC
 from bus.receipt import Receipt, Status, legible
 from bus.store import blobs, debts, statements
 from bus.store.model import Debt, Subject
-from bus.store.tables import NEVER, Row, canonical, fingerprint, moment, sha256
+from bus.store.tables import NEVER, Row, canonical, fingerprint, moment, receipts, sha256
 from bus.store.transaction import Transaction, Turn
 
 
@@ -50,7 +50,10 @@ def issue(tx: Transaction, subject: Subject, said: Statement, detail: Mapping[st
         blobs.keep(tx, reply_digest, reply)
     row, digest = _row(tx, receipt, subject, said, reply_digest), sha256(xml)
     tx.write(Turn.RECEIPT, statements.INSERT_RECEIPT, {**row, "xml": xml})
-    noted: dict[str, Any] = {**detail, "receipt": {"id": receipt.id, "sha256": digest, "row": fingerprint({**row, "xml": digest})}}
+    noted: dict[str, Any] = {
+        **detail,
+        "receipt": {"id": receipt.id, "sha256": digest, "row": fingerprint(receipts, {**row, "xml": digest})},
+    }
     if reply:
         noted["reply"] = reply_digest
     if subject.receipts_to and subject.sender:

@@ -19,10 +19,11 @@ EXPIRED_AT_ONCE = 100
 
 
 def _find(tx: Transaction, partner: str, public_id: str) -> Row:
-    row = tx.ask(statements.TO_END, owner=partner, public_id=public_id).one_or_none()
-    if row is None:
-        raise Rejected("mailbox-message-unknown", message=public_id)
-    return row
+    for name in tx.context.names.of(partner):
+        row = tx.ask(statements.TO_END, owner=name, public_id=public_id).one_or_none()
+        if row is not None:
+            return row
+    raise Rejected("mailbox-message-unknown", message=public_id)
 
 
 def fetch(tx: Transaction, partner: str, public_id: str) -> tuple[Row, bytes | None]:

@@ -21,11 +21,16 @@ _FORGET = sa.delete(nonces).where(nonces.c.partner == bindparam("of_partner"), n
 
 
 def use(tx: Transaction, partner: str, digest: str, until: datetime) -> None:
-    """Use up a partner's nonce, which counts until then. Raises Rejected 5.7.9 when it was used before."""
-    name = (f"nonce {partner}", digest)
-    if tx.ask_of(name, _KNOWN, partner=partner, digest=digest).one_or_none() is not None:
-        raise Rejected("message-replayed", check="the Nonce was used before")
-    tx.write(Turn.MESSAGE, _INSERT, {"partner": partner, "digest": digest, "until": stamp(until)}, name)
+    """Use up a partner's nonce, which counts until then. Raises Rejected 5.7.9 when it was used before, under whichever of its names."""
+    for name in tx.context.names.of(partner):
+        if tx.ask_of(_named(name, digest), _KNOWN, partner=name, digest=digest).one_or_none() is not None:
+            raise Rejected("message-replayed", check="the Nonce was used before")
+    tx.write(Turn.MESSAGE, _INSERT, {"partner": partner, "digest": digest, "until": stamp(until)}, _named(partner, digest))
+
+
+def _named(partner: str, digest: str) -> tuple[str, str]:
+    """What the row of a nonce is asked for by."""
+    return f"nonce {partner}", digest
 
 
 def forget(tx: Transaction) -> int:

@@ -9,9 +9,11 @@ import sqlalchemy as sa
 from bus.delivery import State
 from bus.receipt import Status
 from bus.store import debts, issuing
-from bus.store.tables import Row, deliveries, is_held, stamp
+from bus.store.tables import AT_ONCE, Row, deliveries, is_held, stamp
 from bus.store.transaction import Transaction
 
+#: A row that every store has, whatever is in it, written as it is.
+_TOUCH = sa.text("UPDATE alembic_version SET version_num = version_num")
 _CANCELLABLE = (State.READY, State.WAITING, State.DEAD)
 
 
@@ -23,15 +25,25 @@ def _named(tx: Transaction, ids: Sequence[str], states: Sequence[State]) -> Sequ
 
 
 def resend(tx: Transaction, ids: Sequence[str], by: str, reason: str, lifetime: timedelta) -> list[str]:
-    """Dead deliveries, and those held since a restore, owe again for ``lifetime``. Attempts go on counting: the fence never goes back."""
-    rows = [row for row in _named(tx, ids, [State.DEAD, State.READY]) if row.state == State.DEAD or is_held(row.state, row.due)]
+    """Deliveries that are to be pushed are due at once, and those that were dead wait again.
+
+    Dead ones, those held since a restore, and those whose time is over owe again for ``lifetime``; others keep theirs. Attempts go on
+    counting: the fence never goes back. What an operator wants sent at once already stays as it is.
+    """
+    rows = [row for row in _named(tx, ids, [State.DEAD, State.READY]) if row.due != AT_ONCE or row.state == State.DEAD]
     for row in rows:
         to = State.WAITING if row.owner else State.READY
-        again = {"due": tx.at, "expires": stamp(tx.now + lifetime), "ended": "", "outcome": ""}
+        over = row.state == State.DEAD or is_held(row.state, row.due) or row.expires <= tx.at
+        expires = stamp(tx.now + lifetime) if over else row.expires
+        again = {"due": tx.at if row.owner else AT_ONCE, "expires": expires, "ended": "", "outcome": ""}
         changed = debts.annotate(tx, row, **again) if row.state == to else debts.change(tx, row, to, **again)
-        said = {"by": by, "reason": reason, "was": row.outcome or "held", "expires": again["expires"]}
+        said = {"by": by, "reason": reason, "was": row.outcome or _was(row), "expires": expires}
         tx.append("resent", row.message_id, row.id, {**changed, **said})
     return [row.id for row in rows]
+
+
+def _was(row: Row) -> str:
+    return "held" if is_held(row.state, row.due) else f"due {row.due}"
 
 
 def cancel(tx: Transaction, ids: Sequence[str], by: str, reason: str) -> list[str]:
@@ -57,6 +69,12 @@ def _cancel(tx: Transaction, row: Row, by: str, reason: str) -> None:
         tx.append("cancelled", row.message_id, row.id, detail)
     else:
         issuing.issue(tx, debts.subject_of(tx, row.message_id), said, detail)
+
+
+def prove(tx: Transaction) -> None:
+    """Have this transaction write. The chain's head is written at the end of each; a chain that has no row yet has none."""
+    if not tx.seq:
+        tx.ask(_TOUCH)
 
 
 def note(tx: Transaction, event: str, said: Mapping[str, Any]) -> None:

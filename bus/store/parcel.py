@@ -11,16 +11,16 @@ import contextlib
 import hashlib
 import io
 import os
-import secrets
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import orjson
 
+from bus import durable
 from bus.errors import Deferred, Rejected
 from bus.octets import Body, whole
 
@@ -96,33 +96,17 @@ class _Hashing:
 @contextlib.contextmanager
 def packing(path: Path) -> Iterator[Packing]:
     """Write a parcel to ``path``; the caller closes it with its manifest. What fails half-way leaves nothing behind."""
-    unfinished = path.with_name(f".unfinished-{secrets.token_hex(4)}-{path.name}")
+    mode: Literal["w|gz", "w|"] = "w|gz" if path.name.endswith("gz") else "w|"
     try:
-        # Documents are in it: for its owner's eyes only.
-        with os.fdopen(os.open(unfinished, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-            with tarfile.open(fileobj=file, mode="w|gz" if path.name.endswith("gz") else "w|", format=tarfile.PAX_FORMAT) as tar:
-                yield Packing(tar)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        _flush(path.parent)
+        with durable.writing(path) as file, tarfile.open(fileobj=file, mode=mode, format=tarfile.PAX_FORMAT) as tar:
+            yield Packing(tar)
     except OSError as error:
         raise Deferred("file-unwritable", file=path, detail=error.strerror or error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def _forget(tar: tarfile.TarFile) -> None:
     """Keep memory flat: tarfile remembers every member it has come across, which nobody asks for here."""
     tar.members.clear()  # type: ignore[attr-defined]
-
-
-def _flush(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 class Opened:
@@ -192,7 +176,6 @@ def save(octets: Iterable[bytes], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as file:
             file.writelines(octets)
-            file.flush()
-            os.fsync(file.fileno())
+            durable.flush(file)
     except OSError as error:
         raise Deferred("file-unwritable", file=path, detail=error.strerror or error) from error

@@ -156,7 +156,8 @@ def guards(guarded: Mapping[tuple[str, str], str]) -> dict[str, tuple[str, str]]
 
 
 def _guard(name: str, table: str, operation: str, each: str, exempt: str) -> tuple[str, str]:
-    allowed = f"IF {exempt} THEN RETURN OLD; END IF; " if exempt else ""
+    row = "NEW" if operation == "UPDATE" else "OLD"
+    allowed = f"IF {exempt} THEN RETURN {row}; END IF; " if exempt else ""
     body = f"BEGIN {allowed}RAISE EXCEPTION '{table} is append-only' USING ERRCODE = 'restrict_violation'; END"
     return body, f"CREATE TRIGGER {name} BEFORE {operation} ON {table} FOR EACH {each} EXECUTE FUNCTION {name}()"
 

@@ -71,7 +71,7 @@ class Pruning:
         said = {**order.said(), "archive": digest, "chains": chosen.until}
         await self.write(partial(_say, event="pruning", detail=said))
         gone = await self._each(partial(_ended, chosen), partial(_prune, chosen=chosen))
-        refused = await self._each(partial(_refusals, chosen, stamp(order.before)), _prune_refusals)
+        refused = await self._each(partial(_refusals, chosen, stamp(order.before)), partial(_prune_refusals, chosen, stamp(order.before)))
         swept = await self._sweep()
         stayed = await UPKEEP.run(self._kept, chosen.until)
         numbers = {"messages": gone, "refusals": refused, "blobs": swept}
@@ -155,9 +155,14 @@ def _ended(chosen: Segment, snapshot: Snapshot, last: str) -> list[str]:
 
 
 def _refusals(chosen: Segment, before: str, snapshot: Snapshot, last: str) -> list[str]:
-    old = sa.and_(sa.text(REFUSED), journal.c.at < before, journal.c.message_id > last, archive.up_to(chosen.until))
-    query = sa.select(journal.c.message_id).where(old).order_by(journal.c.message_id).limit(50 * AT_ONCE)
+    old = sa.and_(_old_refusals(chosen, before), journal.c.message_id > last)
+    query = sa.select(journal.c.message_id).distinct().where(old).order_by(journal.c.message_id).limit(50 * AT_ONCE)
     return [row.message_id for row in snapshot.stream(query)]
+
+
+def _old_refusals(chosen: Segment, before: str) -> sa.ColumnElement[bool]:
+    """Of a journal row. Several may share a reference (``bus.refusals``): each goes when it is old and archived itself."""
+    return sa.and_(sa.text(REFUSED), journal.c.at < before, archive.up_to(chosen.until))
 
 
 # --- units of work --------------------------------------------------------------------------------------------------------
@@ -181,8 +186,8 @@ def _prune(tx: Transaction, ids: Sequence[str], chosen: Segment) -> int:
     return len(rows)
 
 
-def _prune_refusals(tx: Transaction, ids: Sequence[str]) -> int:
-    _remove(tx, ids, _about(journal).where(sa.text(REFUSED)))
+def _prune_refusals(chosen: Segment, before: str, tx: Transaction, ids: Sequence[str]) -> int:
+    _remove(tx, ids, _about(journal).where(_old_refusals(chosen, before)))
     return len(ids)
 
 

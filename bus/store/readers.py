@@ -1,7 +1,7 @@
 """Readers: what operators, partners and metrics ask of the store. They use their own connections and never hold up the writer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -11,12 +11,16 @@ import sqlalchemy as sa
 from bus.delivery import State
 from bus.endpoint import Pending
 from bus.message import DOCUMENT_ID, FROM, KIND_RECEIPT, SUBJECT
-from bus.store import checkpoints, dialect, nonces, searching, statements
+from bus.store import checkpoints, dialect, nonces, refusals, searching, statements
+from bus.store.called import Names, among
 from bus.store.model import Checkpoint, Proof
+from bus.store.refusals import Refusal, WantedRefusals
 from bus.store.searching import Hits, Query, Wanted
 from bus.store.standing import RANKED, Standing, standing
 from bus.store.tables import (
+    AT_ONCE,
     CLAIMABLE,
+    DERIVED,
     NEVER,
     OWNED,
     REFUSED,
@@ -67,6 +71,7 @@ class Readers:
     """
 
     engine: sa.Engine
+    names: Names = field(default_factory=Names)
 
     def _rows(self, query: Query | sa.CompoundSelect[*tuple[Any, ...]]) -> Sequence[Row]:
         with dialect.availability():
@@ -75,8 +80,9 @@ class Readers:
     def pending(self, owner: str, limit: int, kinds: Sequence[str]) -> list[Pending]:
         """What waits in a mailbox, oldest first, receipts last."""
         found: list[Pending] = []
+        owned = among(deliveries.c.owner, self.names.of(owner))
         for predicate in _mailboxes(kinds):
-            query = sa.select(deliveries).where(deliveries.c.owner == owner, sa.text(predicate)).order_by(deliveries.c.seq)
+            query = sa.select(deliveries).where(owned, sa.text(predicate)).order_by(deliveries.c.seq)
             if kinds:
                 query = query.where(deliveries.c.kind.in_(list(kinds)))
             found += map(_pending, self._rows(query.limit(limit - len(found))))
@@ -92,12 +98,14 @@ class Readers:
 
     def sent(self, sender: str, sender_key: str) -> bool:
         """Whether a partner sent a message under this key, pruned since or not."""
-        return bool(self._rows(statements.KNOWN_MESSAGE.params(sender=sender, sender_key=sender_key)))
+        names = self.names.of(sender)
+        return any(self._rows(statements.KNOWN_MESSAGE.params(sender=name, sender_key=sender_key)) for name in names)
 
     def receipts_for(self, partner: str, public_id: str) -> list[bytes]:
         """Signed receipts of a message this partner sent, and of one in its mailbox, oldest first."""
-        by_sender = sa.and_(messages.c.sender == partner, messages.c.public_id == public_id)
-        by_owner = sa.and_(deliveries.c.owner == partner, deliveries.c.public_id == public_id, sa.text(OWNED))
+        names = self.names.of(partner)
+        by_sender = sa.and_(among(messages.c.sender, names), messages.c.public_id == public_id)
+        by_owner = sa.and_(among(deliveries.c.owner, names), deliveries.c.public_id == public_id, sa.text(OWNED))
         of_delivery = sa.and_(receipts.c.message_id == deliveries.c.message_id, receipts.c.delivery_id == deliveries.c.id)
         # Asked one by one: where two ways are joined by "or", PostgreSQL reads the whole table.
         sent = self._rows(sa.select(receipts).join(messages, receipts.c.message_id == messages.c.id).where(by_sender))
@@ -115,14 +123,26 @@ class Readers:
 
     def search(self, wanted: Wanted) -> Hits:
         """Messages, newest first."""
-        return searching.search(self._rows, wanted)
+        return searching.search(self._rows, wanted, self.names.of(wanted.partner) if wanted.partner else ())
 
     def show(self, key: str) -> list[Story]:
         """The whole story of each message with this id: the bus's, the sender's, or its DocumentId. Oldest first."""
         return [self._story(row) for row in self._matching(key)]
 
+    def refused(self, wanted: WantedRefusals) -> list[Refusal]:
+        """Refusals, newest first."""
+        return refusals.refused(self._rows, wanted)
+
+    def refusal(self, reference: str) -> list[Refusal]:
+        """The refusals whose reference is this, or begins so."""
+        return refusals.by_reference(self._rows, reference)
+
     def _matching(self, key: str) -> Sequence[Row]:
-        return self._rows(searching.with_standing().where(searching.named(key)).order_by(messages.c.accepted, messages.c.id))
+        if not searching.legible(key):
+            return []
+        rows = self._rows(searching.with_standing().where(searching.named(key)).order_by(messages.c.accepted, messages.c.id))
+        # A sender may call its message as the bus calls another's.
+        return [row for row in rows if row.id == key] or rows
 
     def _story(self, row: Row) -> Story:
         def about(table: sa.Table, *order: sa.Column[Any]) -> tuple[Columns, ...]:
@@ -130,7 +150,7 @@ class Readers:
 
         message = _plain(row)
         return Story(
-            message={name: value for name, value in message.items() if name != "rank"},
+            message={name: value for name, value in message.items() if name not in {"rank", *DERIVED["messages"]}},
             standing=RANKED[row.rank],
             deliveries=about(deliveries, deliveries.c.seq),
             receipts=about(receipts, receipts.c.at),
@@ -179,6 +199,11 @@ class Readers:
         query = sa.select(sa.func.min(deliveries.c.due)).where(deliveries.c.target == target, sa.text(CLAIMABLE))
         due = self._rows(query)[0][0]
         return moment(due) if due else None
+
+    def hurried(self, targets: Sequence[str]) -> list[str]:
+        """Those of ``targets`` for which an operator wants something sent now."""
+        wanted = sa.and_(deliveries.c.target.in_(list(targets)), deliveries.c.due == AT_ONCE, sa.text(CLAIMABLE))
+        return [row.target for row in self._rows(sa.select(deliveries.c.target).where(wanted).distinct())]
 
     def checkpoint(self, query: Query, **given: int) -> Checkpoint | None:
         """The one checkpoint that ``query`` is about, or None."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from bus.folding import fold
+from bus.message import KIND_DOCUMENT
 from bus.octets import Body
 from bus.store import dialect, searching
 from bus.store.blobs import Shelf
@@ -20,6 +22,7 @@ from bus.store.tables import (
     heads,
     journal,
     messages,
+    partners,
     pruning,
     receipts,
     timestamps,
@@ -27,6 +30,8 @@ from bus.store.tables import (
 
 #: Rows fetched at once.
 _ROWS = 200
+#: Messages of one number that are told of: enough to choose from.
+MOST_NUMBERED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +114,20 @@ class Snapshot:
         said = rows(receipts, receipts.c.at, receipts.c.id)
         return About(message, rows(deliveries, deliveries.c.seq), said, rows(journal, journal.c.at, journal.c.chain, journal.c.seq))
 
-    def named(self, key: str) -> list[str]:
-        """Ids of the messages that go by ``key``: the bus's id, the sender's, or the DocumentId; oldest first."""
-        if not _legible(key):
+    def called(self, key: str) -> list[Row]:
+        """The messages that go by ``key``: the bus's id, the sender's, or the DocumentId; oldest first."""
+        if not searching.legible(key):
             return []
-        found = sa.select(messages.c.id).where(searching.named(key)).order_by(messages.c.accepted, messages.c.id)
-        return [row.id for row in self.stream(found)]
+        return [*self.stream(sa.select(messages).where(searching.named(key)).order_by(messages.c.accepted, messages.c.id))]
+
+    def numbered(self, key: str) -> list[Row]:
+        """Messages whose document has this number, documents before what speaks of them, newest first; MOST_NUMBERED at most."""
+        if not (searching.legible(key) and fold(key)):
+            return []
+        others = messages.c.kind != KIND_DOCUMENT
+        wanted = sa.select(messages).where(searching.numbered(key)).order_by(others, messages.c.accepted.desc(), messages.c.id.desc())
+        rows = [*self.stream(wanted.limit(MOST_NUMBERED))]
+        return [row for row in rows if row.kind == KIND_DOCUMENT] or rows
 
     def message(self, key: str) -> Row | None:
         """One message's row."""
@@ -129,7 +142,7 @@ class Snapshot:
         return self._one(receipts, key)
 
     def _one(self, table: sa.Table, key: str) -> Row | None:
-        if not _legible(key):
+        if not searching.legible(key):
             return None
         return self.connection.execute(sa.select(table).where(table.c.id == key)).one_or_none()
 
@@ -176,6 +189,10 @@ class Snapshot:
         within = sa.and_(journal.c.chain == chain, journal.c.seq.between(first, last))
         return self.stream(sa.select(journal.c.seq, journal.c.hash).where(within).order_by(journal.c.seq))
 
+    def became(self) -> dict[str, str]:
+        """By former name of a partner, its present one."""
+        return {row.name: row.became for row in self.stream(sa.select(partners).where(partners.c.became != ""))}
+
     def told(self, event: str) -> Iterator[Row]:
         """The journal rows of one kind."""
         return self.stream(sa.select(journal).where(journal.c.event == event).order_by(journal.c.chain, journal.c.seq))
@@ -203,15 +220,6 @@ class Snapshot:
         """Ids of messages without a delivery."""
         own = sa.and_(deliveries.c.message_id == messages.c.id, deliveries.c.receipt_id == "")
         return (row.id for row in self.stream(sa.select(messages.c.id).where(~sa.exists().where(own))))
-
-
-def _legible(key: str) -> bool:
-    """Whether a key, perhaps damaged, is text at all; what is not cannot be asked for."""
-    try:
-        key.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _named() -> sa.Subquery:

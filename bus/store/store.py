@@ -16,42 +16,65 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from bus.endpoint import Answer, Fetched, Pending, Sent, SignedRequest
-from bus.errors import Rejected
+from bus.errors import Deferred, Rejected
 from bus.message import SENDER, Message
 from bus.octets import Body, digest, whole
-from bus.offload import FILES, READS
+from bus.offload import FILES, READS, UPKEEP
 from bus.receipt import Receipt, Status
-from bus.store import accepting, archive, backup, checkpoints, deadlines, dialect, mailbox, migrate, nonces, operating, working
+from bus.store import (
+    accepting,
+    archive,
+    backup,
+    checkpoints,
+    deadlines,
+    dialect,
+    mailbox,
+    migrate,
+    names,
+    naming,
+    nonces,
+    operating,
+    working,
+)
 from bus.store.archive import Order
 from bus.store.blobs import IN_ROW, Files, Shelf
 from bus.store.deadlines import Missed, Term
 from bus.store.inline import InlineWriter
 from bus.store.model import Accepted, Checkpoint, Growth, Owed, Proof, Work
-from bus.store.paced import Paced
+from bus.store.names import Held, Ledger
 from bus.store.parts import Parts
 from bus.store.pruning import Pruned, Pruning
-from bus.store.readers import Gauge, Readers, Story
-from bus.store.searching import Hits, Wanted
+from bus.store.questions import Questions
+from bus.store.readers import Readers
 from bus.store.snapshot import Snapshot
-from bus.store.standing import Standing
 from bus.store.tables import sha256, stamp
 from bus.store.transaction import Context, Transaction
 from bus.store.writer import Writer
 
 T = TypeVar("T")
+#: What a failure of the disk or the database is.
+_TROUBLE = "store-unavailable"
 
 
-class Store:
+class Store(Questions):
     """Messages, deliveries, receipts and the journal. Several processes may share one database; each opens its own Store."""
 
-    def __init__(self, writing: sa.Engine, reading: sa.Engine, context: Context, files: Shelf) -> None:
+    def __init__(
+        self,
+        writing: sa.Engine,
+        reading: sa.Engine,
+        context: Context,
+        files: Shelf,
+        on_trouble: Callable[[Deferred], None] = lambda _error: None,
+    ) -> None:
         """Use ``Store.open``."""
         self._engines = (writing, reading)
-        self._clock = context.clock
         self._files = files
         self._writer = (InlineWriter if dialect.embedded(writing) else Writer)(writing, context)
-        self._read = Readers(reading)
-        self._gauges = Paced(lambda: self._read.gauges(self._clock()))
+        self._on_trouble = on_trouble
+        self._names = context.names
+        super().__init__(Readers(reading, self._names), context.clock)
+        self._learn_names()
 
     @classmethod
     def open(
@@ -65,17 +88,33 @@ class Store:
         chain: str,
         sole: bool = False,
         blobs: Path | None = None,
+        on_trouble: Callable[[Deferred], None] = lambda _error: None,
     ) -> "Store":
         """Open the database at ``url``, bring its tables up to date, and start the writer of journal chain ``chain``.
 
         ``sole``: refuse when another process has opened the same chain so (PostgreSQL; the daemon of an SQLite site locks the site).
         ``blobs``: the directory of an SQLite store's large bodies; by default it lies beside the file. Raises ConfigurationError.
+        ``on_trouble``: told, from any thread, each time something could not be kept; whoever wanted it kept is told as well.
         """
         writing, reading = dialect.engine(url, writer=True, sole=chain if sole else ""), dialect.engine(url, writer=False)
         shelf = Parts(reading) if reading.dialect.name == "postgresql" else Files(blobs or migrate.beside(url))
         migrate.up_to_date(writing, chain)
+        naming.fill_at_opening(reading, writing)
         context = Context(chain=chain, organisation=organisation, seal=seal, clock=clock, ids=ids)
-        return cls(writing, reading, context, shelf)
+        return cls(writing, reading, context, shelf, on_trouble)
+
+    def _learn_names(self) -> None:
+        with dialect.availability(), self._engines[1].connect() as connection:
+            self._names.became = Ledger.read(connection).names.became
+
+    def names_of(self, partner: str) -> tuple[str, ...]:
+        """Every name under which this partner's rows stand, the present one first."""
+        return self._names.of(partner)
+
+    async def take(self, codes: Mapping[str, Sequence[str]]) -> None:
+        """A generation is taken up, with these partners and their codes. Raises Deferred 4.3.1."""
+        await self._write(partial(names.take, codes=codes))
+        await UPKEEP.run(self._learn_names)
 
     def close(self) -> None:
         """Finish what is queued and let go of the database."""
@@ -93,7 +132,21 @@ class Store:
             yield Snapshot(connection, self._files)
 
     async def _write(self, unit: Callable[[Transaction], T], *, last: bool = False) -> T:
-        return await self._writer.submit(unit, last=last)
+        with self._told():
+            return await self._writer.submit(unit, last=last)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except Deferred as error:
+            if error.key == _TROUBLE:
+                self._on_trouble(error)
+            raise
+
+    async def prove(self) -> None:
+        """Write, for good, as a message would be written, and nothing that anybody sees. Raises Deferred 4.3.1."""
+        await self._write(partial(operating.prove))
 
     # --- the door ---------------------------------------------------------------------------------------------------
 
@@ -127,28 +180,37 @@ class Store:
         if await READS.run(self._read.sent, message.header(SENDER), accepting.sender_key(message)):
             return None
         name = (await FILES.run(digest, request.body)).hex()
-        return name, replace(request, body=await self._files.keep(name, request.body))
+        return name, replace(request, body=await self._keep(name, request.body))
+
+    async def _keep(self, name: str, body: Body) -> Body:
+        with self._told():
+            return await self._files.keep(name, body)
 
     async def _shelved(self, message: Message) -> Message:
         """The message with a large body kept for good, and read from where it is kept from now on."""
-        return message.moved(await self._files.keep(message.digest, message.body)) if _large(message) else message
+        return message.moved(await self._keep(message.digest, message.body)) if _large(message) else message
 
     async def refuse(
         self,
+        *,
         endpoint: str,
         partner: str,
         code: str,
         reasons: Mapping[str, str],
         digest: str,
-        *,
         message_id: str,
+        about: Mapping[str, str] | None = None,
         source: str = "",
         count: int = 1,
     ) -> None:
-        """Journal a refusal; ``message_id`` is its reference. ``source``: where a stranger's came from; ``count``: of how many it tells."""
-        detail: dict[str, Any] = {"endpoint": endpoint, "partner": partner, "code": code, "reasons": dict(reasons), "digest": digest}
-        if source:
-            detail |= {"source": source, "count": count}
+        """Journal a refusal; ``message_id`` is its reference.
+
+        ``about``: place, document_id, number and subject, as far as they are known. ``source``: where a stranger's came from; ``count``: of
+        how many it tells.
+        """
+        said = {"endpoint": endpoint, "partner": partner, "code": code, "digest": digest, **(about or {})}
+        detail: dict[str, Any] = {**said, "reasons": dict(reasons)}
+        detail |= {"source": source, "count": count} if source else {}
         await self._write(partial(accepting.refuse, message_id=message_id, detail=detail))
 
     async def once(self, partner: str, digest: str, until: datetime) -> None:
@@ -178,8 +240,14 @@ class Store:
             except Rejected as error:
                 await self.bury(working.work(row, b""), Status.DEAD, error.code, error.reasons)
                 continue
-            works.append(working.work(row, body))
+            works.append(self._of_today(working.work(row, body)))
         return works
+
+    def _of_today(self, work: Work) -> Work:
+        """The work as its sender is called now: its steps look for it among the partners of this generation."""
+        sender = work.message.header(SENDER)
+        now = self._names.current(sender)
+        return work if now == sender else replace(work, message=work.message.with_headers(**{SENDER: now}))
 
     async def _body(self, in_row: bytes | None, digest: str, size: int) -> Body:
         if in_row is not None and len(in_row) == size:
@@ -199,7 +267,7 @@ class Store:
 
     async def finish(self, work: Work, sent: Sent) -> Answer:
         """The partner took it: DONE, receipt DELIVERED, its reply kept. Raises LostClaim."""
-        await self._files.keep(sha256(sent.reply), sent.reply)
+        await self._keep(sha256(sent.reply), sent.reply)
         return await self._write(partial(working.finish, work=work, sent=sent))
 
     async def defer(self, work: Work, due: datetime, code: str, reasons: Mapping[str, str]) -> None:
@@ -233,6 +301,11 @@ class Store:
         # Both are heard, also when both fail.
         return sum(await asyncio.gather(released, expired))
 
+    async def name_some(self) -> int:
+        """Have messages of before found by number and subject (``naming``), some of them. Gives how many; 0 when there are none left."""
+        rows = await READS.run(dialect.ask, self._engines[1], naming.UNNAMED)
+        return await self._write(partial(naming.fill_some, rows=rows)) if rows else 0
+
     # --- mailboxes and receipts, as in bus.endpoint.Bus ---------------------------------------------------------------
 
     async def pending(self, partner: str, limit: int, kinds: Sequence[str] = ()) -> Sequence[Pending]:
@@ -265,12 +338,18 @@ class Store:
     # --- operators --------------------------------------------------------------------------------------------------
 
     async def resend(self, ids: Sequence[str], by: str, reason: str, *, lifetime: timedelta = timedelta(days=5)) -> list[str]:
-        """Dead deliveries (by message id or their own) owe again for ``lifetime``. Gives the ids of the deliveries."""
+        """Have deliveries (by message id or their own) sent now; dead ones owe again for ``lifetime``. Gives the ids of the deliveries."""
         return await self._write(partial(operating.resend, ids=ids, by=by, reason=reason, lifetime=lifetime))
 
     async def cancel(self, ids: Sequence[str], by: str, reason: str) -> list[str]:
         """Give up deliveries (by message id or their own) that nobody is working on; with receipts CANCELLED. Gives their ids."""
         return await self._write(partial(operating.cancel, ids=ids, by=by, reason=reason))
+
+    async def rename(self, old: str, new: str, codes: Sequence[str], by: str, reason: str) -> Held:
+        """What hangs on the name ``old`` is the partner ``new``'s from now on, whose codes are ``codes``. Raises Rejected 5.3.4."""
+        held = await self._write(partial(names.rename, old=old, new=new, codes=codes, by=by, reason=reason))
+        self._learn_names()
+        return held
 
     async def prune(self, order: Order) -> Pruned:
         """Remove what ended long ago, some messages at a time. Raises Deferred 4.3.1, also half-way: see ``pruning``."""
@@ -287,6 +366,10 @@ class Store:
         if not isinstance(self._files, Files):
             raise Rejected("backup-elsewhere")
         return backup.write(self._engines[1], self._files, path, site, said)
+
+    async def hold_back(self, work: Work, code: str, reasons: Mapping[str, str]) -> None:
+        """Keep a delivery that failed by our own fault for an operator's word. Raises LostClaim."""
+        await self._write(partial(working.hold, work=work, code=code, reasons=reasons))
 
     async def hold(self) -> int:
         """Hold everything that is owed to be pushed, in a store that was restored, until an operator resends it. How many deliveries."""
@@ -342,49 +425,6 @@ class Store:
     def proof(self, chain: str, seq: int) -> Proof | None:
         """The proof that a journal row stands in a checkpoint; None where none speaks of it yet."""
         return self._read.proof(chain, seq)
-
-    # --- readers: synchronous and short -------------------------------------------------------------------------------
-
-    def search(
-        self,
-        route: str = "",
-        partner: str = "",
-        state: str = "",
-        key: str = "",
-        since: datetime | None = None,
-        limit: int = 50,
-        before: datetime | None = None,
-    ) -> Hits:
-        """Messages, newest first. ``key``: any id, the DocumentId, or a part of the subject; ``state``: of any of its deliveries."""
-        return self._read.search(Wanted(route, partner, state, key, since, before, limit))
-
-    def show(self, key: str) -> list[Story]:
-        """The whole story of each message with this id: the bus's, the sender's, or its DocumentId. Oldest first."""
-        return self._read.show(key)
-
-    def receipts_of(self, key: str) -> list[bytes]:
-        """Every signed receipt of the messages with this id, oldest first."""
-        return self._read.receipts_of(key)
-
-    def overview(self) -> dict[str, dict[Standing, int]]:
-        """By route, how many messages stand where; accepted is the sum."""
-        return self._read.overview()
-
-    def refusals(self) -> dict[str, int]:
-        """By endpoint, how many messages were refused at the door."""
-        return self._read.refusals()
-
-    def gauges(self) -> list[Gauge]:
-        """How many deliveries stand where and for how long, by target and state; where counting takes long, as of a while ago."""
-        return self._gauges()
-
-    def next_due(self, target: str) -> datetime | None:
-        """When the next delivery to ``target`` may be claimed, or None."""
-        return self._read.next_due(target)
-
-    def targets_with_work(self) -> list[str]:
-        """Targets that have something to claim now."""
-        return self._read.targets_with_work(self._clock())
 
 
 def _large(message: Message) -> bool:

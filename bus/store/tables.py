@@ -27,11 +27,13 @@ metadata = sa.MetaData()
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
 #: Alembic revision these tables belong to.
-REVISION = "0009"
+REVISION = "0008"
 #: The ``previous`` of a chain's first row.
 GENESIS = "0" * 64
 #: An end that never comes: receipts wait in a mailbox for as long as it takes.
 NEVER = "9999-12-31T00:00:00.000000Z"
+#: The ``due`` of what an operator wants sent now: it goes before all else to its target, and a lane that is stopped sends it as its probe.
+AT_ONCE = "0001-01-01T00:00:00.000000Z"
 
 #: Journal events that say where chains begin since: a pruning has begun, and it has ended.
 PRUNINGS = ("pruning", "pruned")
@@ -43,6 +45,7 @@ WAITING_DOCUMENTS = "state = 'WAITING' AND receipt_id = ''"
 WAITING_RECEIPTS = "state = 'WAITING' AND receipt_id <> ''"
 WAITING = "state = 'WAITING'"
 CLAIMED = "state = 'CLAIMED'"
+READY_OR_CLAIMED = "state IN ('READY', 'CLAIMED') AND state <> 'DONE'"
 STANDING = "state <> 'DONE'"
 OWNED = "owner <> ''"
 REFUSED = "event = 'refused'"
@@ -82,14 +85,14 @@ messages = sa.Table(
     _text("accepted"),
     _text("request", server_default=""),  # digest of the signed request it came in, or ""
     _text("request_type", server_default=""),  # that request's Content-Type
+    sa.Column("number", dialect.TEXT),  # the document's number, folded; "" where it has none, NULL where nobody looked yet (``naming``)
+    sa.Column("folded", dialect.TEXT),  # the subject, folded; NULL with ``number``
     sa.Index("messages_idempotency", "sender", "sender_key", unique=True),
     sa.Index("messages_public", "public_id"),
     sa.Index("messages_document", "document_id"),
     sa.Index("messages_accepted", "accepted"),
+    sa.Index("messages_number", "number"),
 )
-
-#: Columns of ``messages`` that stores of before did not have: a row where they are empty is vouched for as it was then.
-LATER = frozenset({"request", "request_type"})
 
 #: One row a debt. ``seq`` is the order of creation. The columns in FIXED never change; the journal holds their digest.
 deliveries = sa.Table(
@@ -174,6 +177,12 @@ receipts = sa.Table(
     sa.Index("receipts_message", "message_id"),
 )
 
+#: By table, columns that stores of before did not have: a row where they are empty is vouched for as it was then.
+LATER: Mapping[str, frozenset[str]] = {"messages": frozenset({"request", "request_type"})}
+
+#: By table, columns that follow from the others and are there to be searched: no fingerprint holds them.
+DERIVED: Mapping[str, frozenset[str]] = {"messages": frozenset({"number", "folded"})}
+
 #: The hash chains: one row a change of state, or a refusal.
 journal = sa.Table(
     "journal",
@@ -253,6 +262,18 @@ tombstones = sa.Table(
     _text("accepted"),
 )
 
+#: Every name that a partner has had. ``codes``: the organisation codes it stood for when last in use, separated by spaces;
+#: ``became``: what its partner is called now (``names``), or "" for the present name. ``first``, ``last``: when it was in use.
+partners = sa.Table(
+    "partners",
+    metadata,
+    _text("name", primary_key=True),
+    _text("codes"),
+    _text("first"),
+    _text("last"),
+    _text("became"),
+)
+
 #: What was shown once and counts once, such as the nonce of a password: by partner, until it is too old to count anyway.
 nonces = sa.Table(
     "nonces",
@@ -313,12 +334,16 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def fingerprint(values: Mapping[Any, Any]) -> str:
-    """SHA-256 over the canonical JSON of a row, octets standing as their own digest."""
-    return sha256(octets(plain(values)))
+def fingerprint(table: sa.Table, values: Mapping[Any, Any]) -> str:
+    """SHA-256 over the canonical JSON of a row of ``table``, octets standing as their own digest."""
+    return sha256(octets(plain(table, values)))
 
 
-def plain(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """A row as its fingerprint sees it: octets as their digest, and without the columns of LATER that are empty."""
+def plain(table: sa.Table, values: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row of ``table`` as its fingerprint sees it: octets as their digest, without the table's columns of DERIVED.
+
+    Of LATER, those that are empty are left out, too.
+    """
+    later, derived = (kind.get(table.name, frozenset()) for kind in (LATER, DERIVED))
     shown = {name: sha256(value) if isinstance(value, bytes) else value for name, value in values.items()}
-    return {name: value for name, value in shown.items() if value != "" or name not in LATER}
+    return {name: value for name, value in shown.items() if name not in derived and (value != "" or name not in later)}

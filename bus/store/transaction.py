@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from bus.receipt import Receipt
 from bus.store import dialect, statements
+from bus.store.called import Names
 from bus.store.model import LostClaim
 from bus.store.tables import GENESIS, canonical, octets, sha256, stamp
 
@@ -34,6 +35,8 @@ class Context:
     seal: Callable[[Receipt], bytes]
     clock: Callable[[], datetime]
     ids: Callable[[], str]
+    #: Under which names a partner's rows stand; learnt anew when a generation is taken up.
+    names: Names = field(default_factory=Names)
 
 
 def row_hash(row: Mapping[Any, Any]) -> str:

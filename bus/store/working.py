@@ -19,7 +19,7 @@ from bus.octets import Body
 from bus.receipt import Status, legible
 from bus.store import debts, issuing, statements
 from bus.store.model import Debt, Owed, Subject, Work
-from bus.store.tables import Row, moment, stamp
+from bus.store.tables import NEVER, Row, moment, stamp
 from bus.store.transaction import Transaction
 
 #: In a row of ``statements.CLAIM``: the columns of a debt that a claim keeps (all but its last three), and those of the subject.
@@ -102,6 +102,15 @@ def defer(tx: Transaction, work: Work, due: datetime, code: str, reasons: Mappin
     changed = debts.change(tx, debt, State.READY, due=stamp(due), claimed_by="", lease_until="", **_failure(code, reasons))
     failure = {"attempt": debt.attempt, "due": stamp(due), "code": code, "reasons": dict(reasons)}
     tx.append("deferred", debt.message_id, debt.id, {**changed, **failure})
+
+
+def hold(tx: Transaction, work: Work, code: str, reasons: Mapping[str, str]) -> None:
+    """Time is up, and it is we who failed: READY, never due and never over, until an operator sends it again or cancels it. No receipt."""
+    debt = work.debt
+    held = {"due": NEVER, "expires": NEVER, "claimed_by": "", "lease_until": ""}
+    changed = debts.change(tx, debt, State.READY, **held, **_failure(code, reasons))
+    said = {"was": State.CLAIMED, "attempt": debt.attempt, "code": code, "reasons": dict(reasons)}
+    tx.append("held", debt.message_id, debt.id, {**changed, **said})
 
 
 def bury(tx: Transaction, work: Work, status: Status, code: str, reasons: Mapping[str, str]) -> Answer:

@@ -146,6 +146,9 @@ class Writer:
                 self._failing_since = None
                 return outcomes
             if not self._again(cause):
+                if dialect.opened_to_read(cause):
+                    # The file stays so for whoever has it open, also when its owner is mended.
+                    self._engine.dispose()
                 return [Outcome(job, error=translated(cause)) for job in batch]
 
     def _again(self, error: Exception) -> bool:

@@ -148,7 +148,7 @@ def heads(fresh: Fresh) -> Iterator[Raw]:
     for coding in ("gzip", "deflate", "br", "zstd", "compress", "x-gzip", "gzip, gzip", "identity, gzip", "unknown"):
         yield raw(f"Content-Encoding {coding}", post(b"Content-Encoding: " + coding.encode()), 415)
     yield raw("two Content-Encodings", post(b"Content-Encoding: identity", b"Content-Encoding: gzip"))
-    for words in ("websocket", "h2c", "TLS/1.0", "x"):
+    for words in ("websocket", "WebSocket", "h2c, websocket", "websocket/13, h2c"):
         yield raw(f"Upgrade to {words}", post(b"Connection: Upgrade", b"Upgrade: " + words.encode()))
     yield raw("a field of 2 MB", post(b"X-a: " + b"a" * (2 << 20)), CLOSED)
     yield raw("200,000 fields", post(*(b"X-%d: a" % number for number in range(200_000))))

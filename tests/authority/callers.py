@@ -15,9 +15,10 @@ from soap_rig import Rig, now
 from usernames import TEXT, good, security, token
 
 from adapters.soap import payloads
-from bus import soap, vxp
+from bus import lexical, soap, vxp
 from bus.endpoint import Request, Response
 from bus.octets import whole
+from bus.plain import plain
 from bus.signature import wss
 from bus.signer import Signer
 from bus.soap import SOAP_11
@@ -81,13 +82,18 @@ class Caller:
         """What a question about ``message`` is answered, less the id and the reference."""
         response = await self.soap(door, payloads.request(operation, MessageId=message, **more))
         told = etree.tostring(soap.read(whole(response.body), response.content_type).payload, method="c14n").decode()
-        return _plain(response, told, soap.text(message.strip()))
+        return _plain(response, told, soap.text(_quoted(message)))
 
     async def asks_hub(self, method: str, operation: str, message: str, **more: str) -> str:
         """The same at the hub."""
         response = await self.hub(method, operation, {"docId": message, **more})
         told = whole(response.body).decode()
-        return _plain(response, told, json.dumps(message, ensure_ascii=False)[1:-1])
+        return _plain(response, told, json.dumps(_quoted(message), ensure_ascii=False)[1:-1])
+
+
+def _quoted(message: str) -> str:
+    """An id as our answers quote it."""
+    return plain(lexical.collapsed(message))
 
 
 def _plain(response: Response, told: str, message: str) -> str:

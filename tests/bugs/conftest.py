@@ -1,9 +1,12 @@
-"""Keys for the folder's sites."""
+"""Keys for the folder's sites, and what tests of a store stand on, for faults that were found in it."""
 
 from pathlib import Path
 
 import attacked_site
 import pytest
+from store_fixtures import certs, clock, evidence, keyring, open_store, url
+
+__all__ = ["certs", "clock", "evidence", "keyring", "open_store", "url"]
 
 
 @pytest.fixture(scope="session")

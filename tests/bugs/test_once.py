@@ -8,6 +8,7 @@ import sqlite3
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from bus.ids import uuid7
 from bus.message import SENDER, Message
 from bus.octets import whole
 from bus.route import Entry, Route
-from bus.store import Store
+from bus.store import Owed, Store
 from bus.xpath import XPath
 from sandbox.process import BusProcess
 
@@ -120,11 +121,41 @@ async def test_nodes_of_one_store_take_a_nonce_once_and_forget_it_when_it_is_ove
     second.close()
 
 
+async def test_a_nonce_of_a_renamed_partner_stays_used_up(open_store: Callable[..., Store], clock: HandClock) -> None:
+    """Under the new name, and under the old one on a node that has not reloaded; it is forgotten as any other."""
+    store, until = open_store(), clock() + timedelta(minutes=25)
+    await store.take({"old": ["G1"]})
+    sent = Message("id", {SENDER: "old"}, b"<d/>")
+    await store.accept(sent, Owed("r", "inbox", sent, clock() + timedelta(days=5), owner="old"))
+    await store.once("old", "00", until)
+    await store.rename("old", "new", ["G1"], "nguyen.a", "đổi tên")
+    for name in ("new", "old"):
+        with pytest.raises(Rejected, match=r"5\.7\.9"):
+            await store.once(name, "00", until)
+    await store.once("new", "11", until)
+    await store.once("other", "00", until)
+    clock.advance(minutes=26)
+    assert await store.forget_nonces() == 3
+
+
+def test_what_a_renamed_partner_sends_waits_for_what_it_sent_before(siege_certs: Path, tmp_path: Path) -> None:
+    """The key is the organisation's, by its first code, whatever the partner is called."""
+    rig = build(tmp_path, siege_certs)
+    partners = dict(rig.site.partners)
+    partners["called-otherwise"] = replace(partners.pop("unit"), name="called-otherwise")
+    keys = [
+        Route("r", "e", site, order_by=XPath("DocumentId"), to=(Entry("agency"),)).order_key(Message("", {SENDER: sender}, document()))
+        for sender, site in (("unit", rig.site), ("called-otherwise", replace(rig.site, partners=partners)))
+    ]
+    assert keys[0] == keys[1]
+    rig.store.close()
+
+
 def test_nobody_holds_back_what_another_sends_by_knowing_its_number(siege_certs: Path, tmp_path: Path) -> None:
     """Two partners with one DocumentId are two orders; one partner's are one."""
     rig = build(tmp_path, siege_certs)
     route = Route("r", "e", rig.site, order_by=XPath("DocumentId"), to=(Entry("agency"),))
     mine, again, other = (Message("", {SENDER: sender}, document()) for sender in ("unit", "unit", "other"))
     assert route.order_key(mine) == route.order_key(again) != route.order_key(other)
-    assert route.order_key(mine).startswith("unit\t")
+    assert route.order_key(mine).startswith(f"{UNIT}\t")
     rig.store.close()

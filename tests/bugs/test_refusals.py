@@ -13,11 +13,18 @@ import sieged_site
 from helping import HandClock
 from sieged_site import UNIT, letter
 from soap_rig import Rig, build, fault_code
+from typer.testing import CliRunner
 
-from bus import refusals
+from bus import daemon, refusals
+from bus.audit import audit
+from bus.cli import app
 from bus.errors import Deferred, Rejected
+from bus.evidence import Evidence
 from bus.offload import act_for
 from bus.refusals import OTHERS, Strangers
+from bus.store import Store
+from bus.store.archive import Order
+from bus.store.refusals import WantedRefusals
 from sandbox.process import BusProcess
 
 
@@ -78,7 +85,7 @@ async def test_sources_without_end_are_one_row_beyond_the_bound(siege_certs: Pat
             act_for(f"192.0.2.{number}", known=False)
             references.add(await rig.engine.refuse("documents", "", Rejected("credentials-invalid", check="x"), ""))
         assert len(references) == 6
-        assert len(rig.engine._strangers._seen) == 6
+        assert len(rig.engine._refusals.strangers._seen) == 6
         assert len(rows(tmp_path)) == 6
         assert OTHERS in {row["source"] for row in rows(tmp_path)}
     finally:
@@ -119,6 +126,62 @@ async def test_a_store_that_fails_at_the_end_of_a_minute_is_told_in_the_next(rig
     assert [said["count"] for said in told] == [1]
     assert told[0]["message_id"] == first.reference
     rig.store.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Either kind of store."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'bus.db'}"
+    server = request.getfixturevalue("postgres")
+    return str(server.url(server.create()))
+
+
+async def told(store: Store, reference: str, count: int) -> None:
+    """A row of a stranger's refusals."""
+    said = {"endpoint": "door", "partner": "", "code": "5.7.4", "reasons": {"vi": "Không nhận", "en": "No"}, "digest": ""}
+    await store.refuse(**said, message_id=reference, source="192.0.2.1", count=count)
+
+
+async def test_rows_of_one_reference_are_pruned_each_in_its_time(
+    open_store: Callable[..., Store], clock: HandClock, evidence: Evidence
+) -> None:
+    """Two old rows under one reference go together; of two with the cut between them the later one stays, and the chain is whole."""
+    store = open_store()
+    for reference, count in (("aa", 1), ("aa", 7), ("bb", 1)):
+        await told(store, reference, count)
+    clock.advance(hours=1)
+    cut = clock()
+    await told(store, "bb", 9)
+    clock.advance(hours=1)
+    await store.prune(Order(cut, "an", "thử", None, {}))
+    assert [(each.reference, each.count) for each in store.refused(WantedRefusals())] == [("bb", 9)]
+    assert audit(store, evidence).findings == ()
+    await store.prune(Order(clock(), "an", "thử", None, {}))
+    assert store.refused(WantedRefusals()) == []
+    assert audit(store, evidence).findings == ()
+
+
+async def test_operators_are_told_how_many_refusals_a_row_stands_for_and_from_where(make_site: Callable[..., Path]) -> None:
+    """`show` lists all rows of a reference, the first one first; `refused` has their numbers and sources."""
+    site = make_site()
+    with daemon.opened(site, {}, "main") as (_, store):
+        await told(store, "a43051b22a88", 1)
+        await told(store, "a43051b22a88", 41)
+
+    def run(*words: str) -> str:
+        environment = {"GOVBUS_LANG": "en", "GOVBUS_STORE": "", "COLUMNS": "400"}
+        return CliRunner().invoke(app, [*words, "--site", str(site)], env=environment).stdout
+
+    shown = [each["refused"] for each in json.loads(run("show", "a43051b22a88", "--json"))]
+    assert [(each["reference"], each["count"], each["source"]) for each in shown] == [
+        ("a43051b22a88", 1, "192.0.2.1"),
+        ("a43051b22a88", 41, "192.0.2.1"),
+    ]
+    assert [each["count"] for each in json.loads(run("refused", "--json"))] == [41, 1]
+    line = next(line for line in run("refused").splitlines() if " 41 " in line)
+    assert "192.0.2.1" in line
+    assert " 41\n" in run("show", "a43051b2")
 
 
 async def test_a_partner_that_is_only_named_is_a_stranger(rig: Rig) -> None:

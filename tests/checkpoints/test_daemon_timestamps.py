@@ -4,14 +4,12 @@ import asyncio
 import json
 import os
 import re
-import ssl
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import aiohttp
 import pytest
 from helping import until
 from tsa_server import Authority, TimestampServer
@@ -37,28 +35,25 @@ async def test_fault_39_the_daemon_stops_accepting_at_the_limit_and_goes_on_with
         server.down = True
         environment = {"TSA_URL": server.url, "AGENCY_URL": "https://127.0.0.1:1/soap", "GOVBUS_LANG": "vi"}
         bus = await asyncio.to_thread(start, made.ministry, environment=environment, workers=2)
-        trust = ssl.create_default_context(cafile=str(made.ministry / "certs" / "own" / "ca.crt"))
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session:
 
-            async def page(path: str) -> tuple[int, str]:
-                async with session.get(bus.url + path) as response:
-                    return response.status, await response.text()
+        async def page(path: str) -> tuple[int, str]:
+            return await asyncio.to_thread(bus.page, path)
 
-            async def ready(status: int) -> str:
-                async with asyncio.timeout(60):
-                    while (found := await page("/readyz"))[0] != status:
-                        await asyncio.sleep(0.1)
-                return found[1]
+        async def ready(status: int) -> str:
+            async with asyncio.timeout(60):
+                while (found := await page("/readyz"))[0] != status:
+                    await asyncio.sleep(0.1)
+            return found[1]
 
-            said = json.dumps(json.loads(await ready(503)), ensure_ascii=False)
-            assert "Tạm ngừng tiếp nhận: dấu thời gian gần nhất" in said
-            await until(lambda: any(line["event"] == log.TIMESTAMPS_STALE for line in bus.log_lines()))
-            assert re.search(r"^govbus_timestamp_age_seconds [1-9]", (await page("/metrics"))[1], re.MULTILINE)
-            await refused(made, bus)
-            server.down = False
-            # Every worker must have heard: with several, each answer may be another's.
-            for _ in range(20):
-                await ready(200)
+        said = json.dumps(json.loads(await ready(503)), ensure_ascii=False)
+        assert "Tạm ngừng tiếp nhận: dấu thời gian gần nhất" in said
+        await until(lambda: any(line["event"] == log.TIMESTAMPS_STALE for line in bus.log_lines()))
+        assert re.search(r"^govbus_timestamp_age_seconds [1-9]", (await page("/metrics"))[1], re.MULTILINE)
+        await refused(made, bus)
+        server.down = False
+        # Every worker must have heard: with several, each answer may be another's.
+        for _ in range(20):
+            await ready(200)
     assert "alarm.timestamps-stale" in {line["event"] for line in bus.log_lines()}
     bus.stop()
     command = [sys.executable, "-m", "bus", "audit", "--site", str(made.ministry), "--json"]

@@ -88,3 +88,12 @@ def test_an_unreadable_key_is_one_fault_of_its_own_file(reference: Path, tmp_pat
     (tmp_path / "site" / "certs" / "own" / "bus.key").write_text("not a key", encoding="utf-8")
     faults = config.check(tmp_path / "site", environment={}, clock=lambda: datetime.now(UTC))
     assert [fault.file for fault in faults] == ["certs/own/bus.key"]
+
+
+def test_aliases_that_multiply_are_refused_with_their_place() -> None:
+    """Nine lines can mean a thousand million values; each alias counts for all that it stands for."""
+    levels = [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 9)]
+    with pytest.raises(ConfigurationError) as caught:
+        marks.read("\n".join(["a0: &a0 [x]", *levels]), "routes.yaml")
+    (fault,) = caught.value.faults
+    assert fault.line == 1 and f"more than {marks.MOST_VALUES} values" in fault.text

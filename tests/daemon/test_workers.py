@@ -97,3 +97,15 @@ def test_a_worker_that_cannot_start_is_not_started_in_a_hot_loop(supervisor: Sup
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
     assert time.monotonic() - begun < 15
+
+
+def test_workers_end_when_their_supervisor_is_killed(supervisor: Supervisor) -> None:
+    """Nobody passes anything on any more, and they hold the site's port and lock: the system tells them."""
+    process = supervisor("wait", "two")
+    workers = [int(said(process)[1]) for _ in range(2)]
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline and any(os.path.exists(f"/proc/{pid}") for pid in workers):
+        time.sleep(0.01)
+    assert not [pid for pid in workers if os.path.exists(f"/proc/{pid}")]

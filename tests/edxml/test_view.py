@@ -20,6 +20,7 @@ def test_a_documents_headers() -> None:
         "from": "000.00.01.G14",
         "receivers": "000.00.00.G22 G18",
         "document-id": "000.00.01.G14,2026/03/15,77/CVT-VP",
+        "document-number": "77/CVT-VP",
         "subject": "V/v số liệu",
     }
 

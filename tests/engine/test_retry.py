@@ -45,10 +45,11 @@ def test_pauses_grow_to_the_longest_and_end_at_the_last_try() -> None:
 
 
 def test_a_wish_lengthens_and_never_shortens_the_pause() -> None:
-    """A partner may ask for more, not for less; and never for more than the message has."""
+    """A partner may ask for more, not for less; and never for more than our longest pause, nor for more than the message has."""
     assert POLICY.next_due(3, NOW, NOW + DAY, 0.5, 600.0) == NOW + timedelta(minutes=10)
     assert POLICY.next_due(3, NOW, NOW + DAY, 0.5, 1.0) == NOW + timedelta(minutes=2)
-    assert POLICY.next_due(3, NOW, NOW + DAY, 0.5, float("inf")) == NOW + DAY
+    assert POLICY.next_due(3, NOW, NOW + DAY, 0.5, float("inf")) == NOW + timedelta(hours=1)
+    assert POLICY.next_due(3, NOW, NOW + timedelta(minutes=7), 0.5, float("inf")) == NOW + timedelta(minutes=7)
 
 
 def test_fault_35_a_deadline_that_a_leap_has_put_in_the_past_leaves_the_pause() -> None:

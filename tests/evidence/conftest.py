@@ -2,11 +2,12 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from shutil import copy
 
 import pytest
 import pytest_asyncio
 from evidence_rig import ROUTES, Told, now
-from soap_rig import build
+from soap_rig import OTHER, UNIT, build
 from tsa_server import Authority
 
 from bus import pki
@@ -27,6 +28,21 @@ def authority(certs: Path) -> Authority:
     made = Authority(now())
     made.write(certs / "trust" / "tsa")
     return made
+
+
+@pytest.fixture
+def trust(certs: Path, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an auditor got from the parties themselves: each role's certificates in its place."""
+    return laid_out(certs, authority, tmp_path_factory.mktemp("trust"))
+
+
+def laid_out(certs: Path, authority: Authority, place: Path) -> Path:
+    """A trust directory with the authorities of this PKI."""
+    for name, file in (("site", "own"), (f"partners/{UNIT}", "trust/unit"), (f"partners/{OTHER}", "trust/other")):
+        (place / name).mkdir(parents=True)
+        copy(certs / file / "ca.crt", place / name)
+    authority.write(place / "tsa")
+    return place
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

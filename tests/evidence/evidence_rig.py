@@ -15,8 +15,9 @@ from bus.checkpoint import Summary
 from bus.evidence import Evidence
 from bus.octets import whole
 from bus.proofs import Report, Sources, Verdict
+from bus.proofs.given import Given
 from bus.store import Checkpoint
-from bus.trust import Trust, der
+from bus.trust import der
 
 ROUTES = """\
 site:
@@ -83,9 +84,10 @@ class Told:
     def sources(self) -> Sources:
         """What the command collects from."""
         loaded = config.load(self.rig.site.root, environment={"UNIT_PASSWORD": "bí mật"}, clock=now)
+        calls = {name: adapter.features.calls for name, adapter in loaded.endpoints.items() if adapter.features.calls}
         routes = {name: route.block for name, route in loaded.routes.items()}
         assert loaded.site.timestamps is not None
-        return Sources(loaded.site, self.rig.store, routes, tsa=tuple(der(one) for one in loaded.site.timestamps.anchors))
+        return Sources(loaded.site, self.rig.store, routes, tsa=tuple(der(one) for one in loaded.site.timestamps.anchors), calls=calls)
 
     def files(self, message_id: str) -> dict[str, bytes]:
         """The evidence's parts."""
@@ -103,9 +105,9 @@ class Told:
         return b"".join(bytes(chunk) for chunk in asic.write(dict(files), self.rig.site.keyring.signer(key), now()))
 
 
-def verify(octets: bytes, trusts: list[Trust] | None = None) -> Report:
+def verify(octets: bytes, trusted: Given | None = None) -> Report:
     """What a container establishes."""
-    return proofs.verify(io.BytesIO(octets), trusts)
+    return proofs.verify(io.BytesIO(octets), trusted)
 
 
 def broken(report: Report) -> list[str]:

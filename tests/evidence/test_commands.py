@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from evidence_rig import ROUTES, Told, keys, now, verify
 from helping import become
-from soap_rig import Rig, build, document, until
+from soap_rig import UNIT, Rig, build, document, until
 from tsa_server import Authority
 
 from adapters.soap import payloads
@@ -51,7 +51,7 @@ def govbus(told: Told) -> Callable[..., Done]:
     return typed
 
 
-def test_evidence_is_written_once_and_holds(govbus, message: str, certs: Path, tmp_path: Path) -> None:
+def test_evidence_is_written_once_and_holds(govbus, message: str, trust: Path, tmp_path: Path) -> None:
     """By any id; it replaces nothing unasked, leaves nothing half-written, is for its owner's eyes, and verifies."""
     file = tmp_path / "tin-1.asice"
     done = govbus("evidence", "tin-1", "-o", file)
@@ -61,10 +61,9 @@ def test_evidence_is_written_once_and_holds(govbus, message: str, certs: Path, t
     assert (again.code, "đã tồn tại; dùng --force" in again.said) == (1, True)
     told = json.loads(govbus("evidence", message, "-o", file, "--force", "--json").said)
     assert (told["message"], told["unproved"], told["lost"]) == (message, 0, [])
-    checked = govbus("verify", file, "--trust", certs / "own", language="vi")
+    checked = govbus("verify", file, "--trust", trust, language="vi")
     assert (checked.code, "Chứng cứ đứng vững" in checked.said) == (0, True)
     assert "+ Gói nguyên vẹn" in checked.said
-    assert "? Chứng thư" in checked.said
 
 
 @pytest.mark.parametrize(("at", "part"), [(60, "mimetype"), (0.5, "/"), (-1, "end of the central directory")])
@@ -77,7 +76,7 @@ def test_a_changed_container_ends_the_command_with_1_and_the_part(govbus, contai
     assert (done.code, part in done.said, "NOT PROVED" in done.said) == (1, True, True)
 
 
-def test_wrong_usage_ends_with_2_and_nonsense_with_1(govbus, certs: Path, tmp_path: Path) -> None:
+def test_wrong_usage_ends_with_2_and_nonsense_with_1(govbus, tmp_path: Path) -> None:
     """A file that is not there, a trust directory that is none, a message that nobody knows, a file that is no container."""
     nonsense = tmp_path / "x.asice"
     nonsense.write_bytes(b"")
@@ -87,10 +86,29 @@ def test_wrong_usage_ends_with_2_and_nonsense_with_1(govbus, certs: Path, tmp_pa
         govbus("evidence", "nobody", "-o", tmp_path / "y.asice").code,
         govbus("verify", nonsense).code,
     ]
-    (certs / "broken").mkdir()
-    (certs / "broken" / "a.crt").write_text("no certificate")
-    codes.append(govbus("verify", nonsense, "--trust", certs / "broken").code)
+    (tmp_path / "broken" / "site").mkdir(parents=True)
+    (tmp_path / "broken" / "site" / "a.crt").write_text("no certificate")
+    codes.append(govbus("verify", nonsense, "--trust", tmp_path / "broken").code)
     assert (codes, (tmp_path / "y.asice").exists()) == ([2, 2, 1, 1, 1], False)
+
+
+def test_whom_nobody_vouches_for_ends_the_command_with_1_and_a_flat_directory_with_2(govbus, container: bytes, trust: Path) -> None:
+    """A `?` and exit 1 for a party that is not listed; without --trust exit 0, and the last line says what is not established."""
+    file = trust.parent / "roles.asice"
+    file.write_bytes(container)
+    alone = govbus("verify", file)
+    assert (alone.code, "WHO SIGNED is not established" in alone.said.splitlines()[-1]) == (0, True)
+    (trust / "partners" / UNIT).rename(trust / "aside")
+    assert (govbus("verify", file, "--trust", trust).code, file.unlink()) == (2, None)
+    (trust / "aside").rename(trust / "partners" / "G99")
+    file.write_bytes(container)
+    done = govbus("verify", file, "--trust", trust, "--json")
+    told = json.loads(done.said)
+    assert (done.code, told["ok"], told["signers_established"]) == (1, False, False)
+    assert [line["verdict"] for line in told["lines"] if not line["vouched"]] == ["open"]
+    (trust / "site" / "ca.crt").rename(trust / "ca.crt")
+    flat = govbus("verify", file, "--trust", trust, language="vi")
+    assert (flat.code, "Chưa tin gì cả" in flat.said, "site/" in flat.said) == (2, True, True)
 
 
 def test_the_verifier_needs_neither_the_site_nor_its_store(govbus, container: bytes, tmp_path: Path) -> None:

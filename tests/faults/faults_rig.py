@@ -58,7 +58,7 @@ routes:
     from: documents
     choose: [{when: "To/OrganId = '000.00.00.G18'", to: [agency]}, {otherwise: [exchange]}]
     receipts: documents
-    retry: {first: 50ms, factor: 1, most: 50ms, give-up: 1h}
+    retry: {first: 50ms, factor: 1, most: 1h, give-up: 1h}
 """
 AGENCY = """\
 site: {organisation: 000.00.00.G18, name: Cơ quan thử nghiệm, key: own/bus, tls: own/tls}

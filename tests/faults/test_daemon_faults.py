@@ -1,11 +1,9 @@
 """The daemon itself, with a partner that is not there."""
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 
-import aiohttp
 from faults_rig import MINISTRY, copy_site, letter
 from helping import until
 
@@ -23,16 +21,11 @@ async def test_fault_26_a_partner_that_is_down_is_an_alarm_and_not_our_unreadine
     (site / "routes.yaml").write_text(MINISTRY.replace("tls: none", "tls: own/tls").replace("probe-first: 100ms", "probe-first: 1h"))
     nobody = {"AGENCY_URL": "https://127.0.0.1:1/soap", "VXP_URL": "http://127.0.0.1:1", "VXP_SECRET": "a secret of the tests"}
     daemon = await asyncio.to_thread(start, site, environment=nobody)
-    trust = ssl.create_default_context(cafile=str(site / "certs" / "own" / "ca.crt"))
     keys = made_sites.key("telecom-authority")
-    async with (
-        Unit.connect(daemon.url, "000.00.01.G14", keys=keys, trust=site / "certs" / "own") as unit,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust)) as session,
-    ):
+    async with Unit.connect(daemon.url, "000.00.01.G14", keys=keys, trust=site / "certs" / "own") as unit:
 
         async def page(path: str) -> tuple[int, str]:
-            async with session.get(daemon.url + path) as response:
-                return response.status, await response.text()
+            return await asyncio.to_thread(daemon.page, path)
 
         for number in range(12):
             await unit.send(letter(f"document-{number}", "agency"), f"document-{number}")

@@ -29,20 +29,12 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _well() -> dict[str, str]:
-    return {}
-
-
-async def _idle() -> None:
-    return None
-
-
 @contextlib.asynccontextmanager
 async def _served(rig: Rig) -> AsyncIterator[str]:
     """The ministry's door on a TLS socket; its address."""
     own = rig.ministry.site.root / "certs" / "own"
     doors = [door for adapter in rig.ministry.endpoints.values() for door in adapter.doors()]
-    application = Application(doors, _well, _well, _idle, _well)
+    application = Application(doors, {})
     settings = uvicorn.Config(
         application,  # type: ignore[arg-type]
         port=0,

@@ -36,7 +36,7 @@ def _edxml(data: bytes) -> None:
         lambda: _ROUTING.holds(edxml.view(tree)),
         lambda: edxml.check_files(tree),
         lambda: edxml.append_trace(data, "G14", NOW),
-        lambda: fuzz_targets._gate()(tree),
+        lambda: fuzz_targets._gate()(data),
     ):
         fuzz_targets._quietly(work)
 

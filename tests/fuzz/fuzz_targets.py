@@ -25,10 +25,15 @@ from bus import config, edxml, hollow, mending, mime, pki, soap, vxp, xmlio
 from bus.edxml.frame import frame
 from bus.errors import BusError, Rejected
 from bus.evidence import Evidence
+from bus.exchange import Exchange
+from bus.keys import Keyring
+from bus.message import Message
 from bus.octets import whole
+from bus.organisations import CodeBook
 from bus.schemas import Library
 from bus.signature import encryption, username, wss, xades, xmldsig, xmldsig_by_id
 from bus.signer import Signer, SoftKey
+from bus.site import Site
 from bus.soap import SOAP_11
 from bus.steps import validate
 from sandbox import documents
@@ -164,10 +169,19 @@ def _library() -> Library:
 
 
 @cache
-def _gate() -> Callable[[etree._Element], None]:
-    def check(tree: etree._Element) -> None:
-        schema = "status" if frame(tree).is_status else "document"
-        validate._validate(_library(), f"edxml/v1/{schema}.xsd", "edxml/v1/normalise.xsl", tree)
+def _gate() -> Callable[[bytes], None]:
+    """The step ``validate`` as the reference site has it at its door."""
+    nobody = Keyring({}, (), {})
+    site = Site(REPOSITORY, "G14", "fuzz", "own/bus", {}, nobody, _library(), CodeBook(()), lambda: NOW, {})
+    steps = {
+        kind: validate.build(validate.Options(schema=f"edxml/v1/{kind}.xsd", **{"normalised-by": "edxml/v1/normalise.xsl"}), site)
+        for kind in ("document", "status")
+    }
+
+    def check(data: bytes) -> None:
+        message = Message("", {}, data)
+        kind = "status" if frame(message.outline).is_status else "document"
+        steps[kind](Exchange(message, message, "fuzz", NOW))
 
     return check
 
@@ -183,7 +197,7 @@ def _edxml(data: bytes) -> None:
     if edxml.describe(edxml.parse(edxml.append_trace(data, "G14", NOW))) != described:
         raise AssertionError("a hop in the trace list changed what the document is")
     edxml.check_files(tree)
-    _gate()(tree)
+    _gate()(data)
 
 
 def _edxml_seeds() -> Iterable[bytes]:

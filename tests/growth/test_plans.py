@@ -110,11 +110,13 @@ def ask(store: Store) -> None:
     """What operators and the daemon ask."""
     since = backlog.now() - timedelta(days=1)
     found = store.search()[0]
-    for key in (found.id, found.public_id, found.document_id, "chuyển đổi"):
+    for key in (found.id, found.public_id, found.document_id, found.document_id.rpartition(",")[2], "chuyển đổi"):
         store.search(key=key)
         store.search(backlog.ROUTE, backlog.SENDER_NAME, "DEAD", key, since, before=backlog.now())
     store.search(backlog.ROUTE, backlog.SENDER_NAME, "DONE", since=since)
     store.show(found.id)
+    with store.snapshot() as snapshot:
+        snapshot.numbered(found.document_id.rpartition(",")[2])
     store.receipts_of(found.id)
     store.held(10)
     store.targets_with_work()

@@ -33,9 +33,9 @@ def pages(store: Store, **wanted: str) -> Iterator[searching.Hits]:
 
 def test_a_search_goes_on_where_it_stopped_and_misses_nothing(store: Store) -> None:
     """Page after page everything is looked at, once."""
-    expected = [found.id for found in store.search(limit=COUNT) if "9" in found.subject]
-    found = list(pages(store, key="9"))
-    assert ([hit.id for page in found for hit in page], [len(page) for page in found[:4]]) == (expected, [1, 1, 1, 1])
+    expected = [found.id for found in store.search(limit=COUNT) if "báo cáo" in found.subject]
+    found = list(pages(store, key="báo cáo"))
+    assert ([hit.id for page in found for hit in page], len(found)) == (expected, COUNT // 10 + 1)
 
 
 def test_the_oldest_message_is_found_by_any_of_its_names_at_once(store: Store) -> None:

@@ -71,6 +71,18 @@ def receipt_of(message: Any) -> dict[str, str]:
     return {etree.QName(child).localname: child.text or "" for child in root}
 
 
+async def test_an_id_is_the_same_at_this_door_as_at_the_others(rabbit: RabbitServer, name: str, bus: AmqpBus) -> None:
+    """XML's white space around a message-id is none of it, another blank is; one of white space alone is refused with an answer."""
+    for number, (written, meant) in enumerate(((" so 1 ", "so 1"), ("so\t 2\u00a0", "so 2\u00a0"), ("\u3000 3", "\u3000 3")), 40):
+        await asyncio.to_thread(put, rabbit, f"{name}-in", letter(number), message_id=written)
+        told = await answer(rabbit, name)
+        assert (receipt_of(told)["MessageId"], told.properties["correlation_id"]) == (meant, written)
+    for written in (" \t ", "a\x01"):
+        await asyncio.to_thread(put, rabbit, f"{name}-in", letter(49), message_id=written)
+        told = await answer(rabbit, name)
+        assert (told.headers["kind"], told.headers["code"]) == ("refusal", "5.5.4")
+
+
 async def test_a_document_goes_from_queue_to_queue_with_its_receipt(rabbit: RabbitServer, name: str, bus: AmqpBus) -> None:
     """Octet for octet, persistent, with headers that say what it is; the sender gets the signed receipt, and the queue is empty."""
     body = letter(1)

@@ -4,9 +4,7 @@ import asyncio
 import json
 import re
 import shutil
-import ssl
 import threading
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,10 +49,8 @@ class Ministry:
         return Unit.connect(self.agency.url, documents.PARTNER_AGENCY.code, keys=keys, trust=trust, inbox="/soap/desk")
 
     def page(self, node: BusProcess, path: str) -> str:
-        """What a node says of itself; an HTTP error is one here."""
-        context = ssl.create_default_context(cafile=str(self.made.authority))
-        with urllib.request.urlopen(node.url + path, timeout=10, context=context) as reply:
-            return str(reply.read().decode())
+        """What a node says of itself to operators."""
+        return node.page(path)[1]
 
     def figure(self, node: BusProcess, name: str) -> float:
         """One of a node's metrics."""

@@ -133,7 +133,13 @@ class Node:
 
     async def _serve(self) -> None:
         world, cluster = self.cluster.world, self.cluster
-        store = cluster.open_store(self.name)
+        try:
+            store = cluster.open_store(self.name)
+        except Deferred as error:
+            # As a daemon that finds no store: it ends, and is started again.
+            world.note("boot-failed", error)
+            world.killed(self.life)
+            return
         endpoints, routes = cluster.endpoints(self.generation), cluster.plan.routes(self.generation)
         engine = Engine(
             cluster.site,

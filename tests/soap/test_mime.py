@@ -115,7 +115,7 @@ def test_a_longer_boundary_that_begins_alike_is_content() -> None:
         (body(ROOT, b"Content-ID: <a>\r\nContent-Transfer-Encoding: base64\r\n\r\nA!"), "base64"),
         (body(ROOT, b"Content-ID: <a>\r\nContent-Transfer-Encoding: x-uuencode\r\n\r\nA"), "unknown"),
         (body(ROOT, b"Content-ID: <a>\r\nX: " + b"x" * 9000 + b"\r\n\r\nA"), "does not end"),
-        (body(ROOT) + b"more", "after the closing"),
+        (body(ROOT) + b"more\r\n--b--", "after the closing"),
         (body(), "no parts"),
         (body(*[ROOT] * 101), "more than 100"),
     ],

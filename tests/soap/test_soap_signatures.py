@@ -79,9 +79,9 @@ async def test_legacy_counts_for_that_partner_alone_and_is_journalled(running, c
     """SHA-1 is accepted where it is named, and every use stands in the journal, in the log and in a metric."""
     rig = await running(LEGACY)
     counted = metrics.LEGACY_SIGNATURES.labels("unit", "rsa-sha1")
-    before = counted._value.get()
+    before = counted.value
     assert [await handed_in(rig, "rsa-sha1"), await handed_in(rig, "rsa-sha256", 2)] == ["", ""]
-    assert counted._value.get() - before == 1
+    assert counted.value - before == 1
     payload = payloads.request("GetOrganizations")
     assert fault_code(await rig.post(rig.signed(payload, signer=by(rig, "rsa-sha1", "other")))) == "5.7.6"
     with sqlite3.connect(rig.site.root / "data" / "bus.db") as connection:

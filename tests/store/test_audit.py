@@ -119,7 +119,7 @@ def _changes(value: object) -> list[object]:
         ("DELETE FROM blobs WHERE rowid = 1", "is named and lost"),
         ("INSERT INTO blobs SELECT 'ab', body FROM blobs LIMIT 1", "its octets were changed"),
         (
-            "INSERT INTO messages SELECT 'forged','','y','','','','','','','','',digest,1,'{}','','','','' FROM messages LIMIT 1",
+            "INSERT INTO messages SELECT 'forged','','y','','','','','','','','',digest,1,'{}','','','','','','' FROM messages LIMIT 1",
             "vouches",
         ),
         ("UPDATE deliveries SET state = 'DONE', outcome = 'DELIVERED' WHERE state = 'DEAD'", "is DONE, the journal says DEAD"),

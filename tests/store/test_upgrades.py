@@ -10,7 +10,7 @@ from bus.audit import audit
 from bus.delivery import ROUTE_PREFIX
 from bus.errors import ConfigurationError
 from bus.store import Owed, Store, dialect
-from bus.store.tables import LATER
+from bus.store.tables import DERIVED, LATER
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -39,10 +39,18 @@ async def test_fault_56_a_store_of_the_first_revision_is_taken_up_with_all_it_ho
     old = open_store()
     await accept(old, clock, 1)
     old.close()
-    first = [f"DROP TABLE {table}" for table in ("timestamps", "checkpoint_spans", "checkpoints", "blob_parts", "tombstones", "pruning")]
+    first = [
+        f"DROP TABLE {table}"
+        for table in ("nonces", "partners", "timestamps", "checkpoint_spans", "checkpoints", "blob_parts", "tombstones", "pruning")
+    ]
     guards = [f"DROP TRIGGER {name}" for name in dialect.guards()] if url.startswith("sqlite") else []
-    later = [f"ALTER TABLE messages DROP COLUMN {column}" for column in sorted(LATER)]
-    rewrite(url, *guards, *first, *later, "UPDATE alembic_version SET version_num = '0001'")
+    later = [
+        f"ALTER TABLE {table} DROP COLUMN {column}"
+        for known in (LATER, DERIVED)
+        for table, names in known.items()
+        for column in sorted(names)
+    ]
+    rewrite(url, *guards, *first, "DROP INDEX messages_number", *later, "UPDATE alembic_version SET version_num = '0001'")
     new = open_store()
     await accept(new, clock, 2)
     report = audit(new, evidence)

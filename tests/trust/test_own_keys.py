@@ -97,7 +97,7 @@ async def test_no_output_of_a_run_shows_a_key_or_a_password(site: Path, start: C
     _p12(own / "bus.p12", private, certificate, password="khác")  # type: ignore[arg-type]
     for command in ("check", "keys", "run"):
         done = govbus(command, "--site", site, P12=PASSWORD)
-        assert done.code == 1
+        assert done.code == (0 if command == "keys" else 1)
         said.append(done.said.encode())
     said += [path.read_bytes() for path in (site / "bus.log", *(site / "data").rglob("*")) if path.is_file()]
     assert len(said) > 8
@@ -128,8 +128,8 @@ def _ending(site: Path, life: timedelta) -> tuple[str, str]:
 def test_check_tells_of_what_ends_soon_and_of_what_has_ended(site, life):
     """In the operator's language, as a warning: a partner's certificate must not keep the bus from starting."""
     en, vi = _ending(site, life)
-    assert f"{en} (warning)" in govbus("check", "--site", site).said
-    assert f"{vi} (warning)" in govbus("check", "--site", site, GOVBUS_LANG="vi").said
+    assert f"warning: {en}" in govbus("check", "--site", site).said
+    assert f"warning: {vi}" in govbus("check", "--site", site, GOVBUS_LANG="vi").said
 
 
 async def test_what_ends_soon_is_told_by_an_alarm_and_by_a_metric(site: Path, start: Callable[..., BusProcess]) -> None:
@@ -170,7 +170,7 @@ def test_check_warns_of_a_pinned_certificate_whose_status_nobody_can_be_asked_ab
     done = govbus("check", "--site", site)
     assert done.code == 0
     assert "nobody can be asked about the status of" in done.said
-    assert "put its issuer's certificate beside it, or check: directory (warning)" in done.said
+    assert "put its issuer's certificate beside it, or check: directory" in done.said
 
 
 #: What stands under ``revocation:`` or beside it -> what is said about it.

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509 import ocsp as asn1_ocsp
 
-from bus import ocsp
+from bus import conditions, ocsp
 from bus.answers import read_crl, read_ocsp
 from bus.errors import Deferred, Rejected
 from bus.keys import Keyring
@@ -465,10 +465,10 @@ async def test_a_certificate_that_nobody_shows_any_more_is_forgotten(authority, 
     authority.broken = "status"
     at = desk("ocsp")
     await at.refusal(authority.issuer.leaf("đã thay"))
-    assert at.responders.unwell("en").keys() == {"revocation agency"}
+    assert conditions.about(conditions.REVOCATION) == ["agency"]
     clock.at += 4 * HOUR
     await at.responders._round()
-    assert (authority.asked, at.responders.unwell("en")) == ({"/ocsp": 1}, {})
+    assert (authority.asked, conditions.about(conditions.REVOCATION)) == ({"/ocsp": 1}, [])
 
 
 async def test_a_certificate_that_breaks_the_question_is_one_of_unknown_status(authority, desk, monkeypatch):

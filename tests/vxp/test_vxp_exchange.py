@@ -12,6 +12,7 @@ from vxp_buses import HUB, MINISTRY, MINISTRY_BUS, OFFICE, UNIT, Node, eventuall
 from adapters.vxp import Client
 from adapters.vxp import poller as poller_module
 from adapters.vxp.poller import Poller
+from bus import conditions
 from bus.config import Loaded
 from bus.errors import Deferred
 from sandbox.government_office import Desk, Letter
@@ -194,10 +195,11 @@ async def test_nothing_is_confirmed_that_the_store_did_not_take(
 
 
 async def test_trouble_with_the_hub_is_said_once(poller: tuple[Poller, Recorder, Node], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hub that is down for a night fills no log: one line when it begins, one when it ends."""
+    """A hub that is down for a night fills no log: one alarm when it begins, one line when it ends."""
     turn, recorder, _ = poller
     lines = structlog.testing.LogCapture()
-    monkeypatch.setattr(poller_module, "_log", structlog.wrap_logger(structlog.PrintLogger(), processors=[lines]))
+    for module in (poller_module, conditions):
+        monkeypatch.setattr(module, "_log", structlog.wrap_logger(structlog.PrintLogger(), processors=[lines]))
     with listen_at() as closed:
         port = closed.getsockname()[1]
     away = Recorder(replace(recorder.account, url=f"http://127.0.0.1:{port}"), name="hub", clock=now)
@@ -205,7 +207,7 @@ async def test_trouble_with_the_hub_is_said_once(poller: tuple[Poller, Recorder,
         turn._client = client
         await turn.round()
     await away.close()
-    assert [line["event"] for line in lines.entries] == ["vxp.trouble", "vxp.recovered"]
+    assert [line["event"] for line in lines.entries] == ["alarm.fetching-trouble", "alarm.fetching-trouble.over"]
 
 
 async def test_stopping_in_the_middle_of_a_round_ends_it(

@@ -111,20 +111,12 @@ async def running(loaded: Loaded, listener: socket.socket) -> AsyncIterator[Node
     """A bus over a loaded site, its doors on ``listener``."""
     doors = [door for adapter in loaded.endpoints.values() for door in adapter.doors()]
     with machine(loaded) as (engine, store):
-        async with _served(Application(doors, _well, _well, _idle), listener):
+        async with _served(Application(doors, {}), listener):
             await engine.start()
             try:
                 yield Node(loaded, store, engine, address(listener))
             finally:
                 await engine.stop()
-
-
-async def _well() -> dict[str, str]:
-    return {}
-
-
-async def _idle() -> None:
-    return None
 
 
 class _Server(uvicorn.Server):

@@ -1,6 +1,6 @@
 """Nonces: those that partners' passwords came with, each good once for the whole site.
 
-Revision 0009. A node of the version before knows nothing of the table, and remembers its own nonces only.
+Revision 0008. A node of the version before knows nothing of the table, and remembers its own nonces only.
 """
 
 import sqlalchemy as sa
@@ -8,8 +8,8 @@ from alembic import op
 
 from bus.store import dialect
 
-revision = "0009"
-down_revision = "0005"
+revision = "0008"
+down_revision = "0007"
 
 
 def upgrade() -> None:
