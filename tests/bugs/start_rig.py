@@ -10,8 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Self
+
+from adapters.soap import payloads
+from bus import soap
+from bus.octets import whole
+from bus.signature import wss
+from sandbox.unit import read_signer
 
 #: Seconds for anything that must come true on a machine that is slow.
 PATIENCE = 60.0
@@ -29,6 +36,7 @@ class Started:
         environment: Mapping[str, str] | None = None,
         prefix: Sequence[str] = (),
     ) -> None:
+        self.site = site
         self.port = free_port()
         command = [sys.executable, "-m", "bus", "run", "--site", site, "--port", str(self.port), "--workers", str(workers)]
         self.process = subprocess.Popen(
@@ -76,10 +84,13 @@ class Started:
             connection.close()
 
     def refused(self, times: int) -> None:
-        """That many requests that are refused, and journalled, and logged, over one connection."""
+        """That many requests of a partner that are refused, and journalled and logged one by one, over one connection."""
+        keys = read_signer(self.site / "certs" / "development" / "telecom-authority")
+        question = whole(payloads.request("GetDocument", MessageId="nobody-has-it"))
+        asked = whole(wss.enclose(soap.SOAP_11.namespace, question, keys, datetime.now(UTC)))
         connection = self.connection()
         for _ in range(times):
-            connection.request("POST", "/soap/documents", b"<nothing/>", {"Content-Type": "text/xml", "SOAPAction": '""'})
+            connection.request("POST", "/soap/documents", asked, {"Content-Type": "text/xml", "SOAPAction": '""'})
             answer = connection.getresponse()
             answer.read()
             assert answer.status >= 400

@@ -18,7 +18,7 @@ from bus.outlet import PIPE_OCTETS, Outlet, shortened
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_nobody_reads_standard_error_and_everybody_is_answered(make_site: Callable[..., Path], workers: int) -> None:
-    """400 refusals against a pipe that holds some 250 lines: all answered, every line whole, and what was lost is told of."""
+    """400 refusals of a partner against a pipe that holds some 250 lines: all answered, every line whole, and what was lost is told of."""
     read, write = os.pipe()
     with Started(make_site(), write, workers=workers) as bus:
         os.close(write)
