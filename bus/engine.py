@@ -9,9 +9,8 @@
             └▶ lane "<endpoint>" ─ claim ─ adapter.send ─ store.finish ─▶ receipt DELIVERED
 
 There is one *lane* a target (``bus.lanes``): a partner that is down fills its own lane and no other. What must happen because time has
-passed is ``bus.housekeeping``.
-Everything that goes wrong after acceptance passes ``_fail``. The engine promises nothing by itself: what it says has happened is
-what the store has committed, and what is not committed is done again when the lease is over.
+passed is ``bus.housekeeping``. Everything that goes wrong after acceptance passes ``_fail``. The engine promises nothing by itself: what
+it says has happened is what the store has committed, and what is not committed is done again when the lease is over.
 """
 
 import asyncio
@@ -112,6 +111,7 @@ class Engine:
 
     async def accept(self, endpoint: str, message: Message, request: SignedRequest | None = None) -> Answer:
         """Gate, then one transaction, then the receipt. Whatever this returns is on disk. Raises Rejected or Deferred."""
+        self._steady()  # An end is reckoned from the clock as it is now: the clock that will judge it must have seen it.
         message = replace(message, id=self._ids(), headers={**message.headers, ENDPOINT: endpoint})
         act_for(message.header(SENDER))
         try:
@@ -245,6 +245,7 @@ class Engine:
 
     async def _attempt(self, work: Work) -> Exception | None:
         """One claimed delivery, once. Ends in a committed change of state, or in nothing: then its lease runs out. Gives what failed."""
+        self._steady()  # As in accept.
         points.reach("lane.claimed")
         act_for(work.message.header(SENDER))
         try:

@@ -68,9 +68,9 @@ class Snapshot:
         return self.stream(sa.select(journal).order_by(journal.c.chain, journal.c.seq))
 
     def prunings(self) -> list[Row]:
-        """The journal rows that say what was pruned, oldest first. Rows that are about no message are few."""
+        """The journal rows that say what was pruned, in the order of their chain: one process at a time prunes, and clocks step back."""
         told = sa.and_(journal.c.message_id == "", journal.c.event.in_(PRUNINGS))
-        return [*self.stream(sa.select(journal).where(told).order_by(journal.c.at, journal.c.chain, journal.c.seq))]
+        return [*self.stream(sa.select(journal).where(told).order_by(journal.c.chain, journal.c.seq))]
 
     def first_since(self, chain: str, after: int, at: str) -> Row | None:
         """The first row of a chain, beyond number ``after``, that is not older than ``at``."""

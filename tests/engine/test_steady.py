@@ -39,3 +39,13 @@ def test_fault_35_a_leap_back_is_followed_at_once(clock: HandClock) -> None:
     assert asked() == clock.now
     clock.advance(timedelta(seconds=5))
     assert asked() == clock.now
+
+
+async def test_an_end_that_is_reckoned_while_the_clock_is_behind_is_judged_as_late(clock: HandClock) -> None:
+    """Accepted in a dip that nobody else looked at: the clock that ends things has seen it, and its later leap ahead is not followed."""
+    asked = steady(clock)
+    clock.advance(HOUR, leap=-2 * HOUR)
+    asked()  # as acceptance does
+    ends = clock.now + HOUR
+    clock.advance(HOUR / 4, leap=2 * HOUR)
+    assert asked() < ends
