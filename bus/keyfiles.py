@@ -36,8 +36,8 @@ from bus.signer import Signer, SoftKey
 from bus.trust import Demands, Trust, divided, is_authority, name_text
 
 #: Extensions of files with certificates and lists; and names as ``openssl rehash`` makes them.
-EXTENSIONS = frozenset({".crt", ".cer", ".cert", ".pem", ".der", ".crl", ".p7b", ".p7c", ".p7"})
-_LIKELY = EXTENSIONS | {".key", ".p12", ".pfx", ".p11"}
+_EXTENSIONS = frozenset({".crt", ".cer", ".cert", ".pem", ".der", ".crl", ".p7b", ".p7c", ".p7"})
+_LIKELY = _EXTENSIONS | {".key", ".p12", ".pfx", ".p11"}
 _HASHED = re.compile(r"[0-9a-f]{8}\.r?[0-9]+")
 #: Octets of one file. The largest lists of public authorities have some ten megabytes.
 MOST_OCTETS = 16 << 20
@@ -80,7 +80,7 @@ def own(certs: Path, passwords: Mapping[str, str], faults: list[Fault]) -> Own:
                 faults.append(_fault(path, error))
             else:
                 tokens += [token] if token else []
-    keyless = (path for path in sorted(directory.glob("*.crt")) if not any(path.with_suffix(suffix).exists() for suffix in _FORMS))
+    keyless = (path for path in sorted(directory.glob("*.crt")) if not _has_key(path))
     loose = [certificate for path in keyless for certificate in certificates(path, faults)]
     faults += [_named(path, "own-unread", warning=True) for path in _idle(directory)]
     return Own(signers, tuple(tokens), tuple(certificate for certificate in loose if not is_authority(certificate)))
@@ -96,12 +96,20 @@ def _idle(directory: Path) -> list[Path]:
 def past(certs: Path, names: Iterable[str], usable: Collection[str]) -> tuple[x509.Certificate, ...]:
     """Certificates of keys that signed before, by the keys' names: ``own/bus`` has them in ``own/bus-….crt``, and in ``own/bus.crt``.
 
-    ``usable``: names of keys that we have, whose files speak of the present.
+    ``usable``: names of keys that we have, whose files speak of the present. What has a key beside it, usable or not, is a key of its own,
+    and no earlier certificate of another.
     """
+    own = certs / "own"
     stems = [name.removeprefix("own/") for name in names]
-    paths = [path for stem in stems for path in (certs / "own" / f"{stem}.crt", *sorted((certs / "own").glob(f"{stem}-*.crt")))]
-    without = [path for path in paths if path.exists() and f"own/{path.stem}" not in usable]
-    return tuple(one for path in without for one in certificates(path, []) if not is_authority(one))
+    present = [own / f"{stem}.crt" for stem in stems if f"own/{stem}" not in usable]
+    earlier = [path for stem in stems for path in sorted(own.glob(f"{stem}-*.crt")) if not _has_key(path)]
+    found = [path for path in dict.fromkeys((*present, *earlier)) if path.exists()]
+    return tuple(one for path in found for one in certificates(path, []) if not is_authority(one))
+
+
+def _has_key(path: Path) -> bool:
+    """Whether a key lies beside a certificate's file, readable or not."""
+    return any(path.with_suffix(suffix).exists() for suffix in _FORMS)
 
 
 def trust(directory: Path, partner: str, demands: Demands, faults: list[Fault]) -> Trust:
@@ -117,6 +125,11 @@ def trust(directory: Path, partner: str, demands: Demands, faults: list[Fault]) 
             _check_list(path, crl, (*anchors, *intermediates), faults)
             crls += [crl] if crl not in crls else []
     return Trust(partner, anchors, pinned, tuple(crls), intermediates, demands)
+
+
+def counts(path: Path) -> bool:
+    """Whether a file of a trust directory is read, by its name."""
+    return path.suffix.lower() in _EXTENSIONS or bool(_HASHED.fullmatch(path.name))
 
 
 def demand(faults: Iterable[Fault]) -> None:
@@ -150,7 +163,7 @@ def _contents(directory: Path, faults: list[Fault]) -> Iterator[tuple[Path, Cont
             continue
         try:
             octets = _octets(path)
-            if path.suffix.lower() in EXTENSIONS or _HASHED.fullmatch(path.name):
+            if counts(path):
                 yield path, certfiles.read(octets)
             else:
                 faults.append(_unread(path, octets))

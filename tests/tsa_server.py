@@ -38,12 +38,13 @@ class Authority:
     begins: timedelta = timedelta(days=-1)
     ends: timedelta = _LIFE
     root: x509.Certificate = field(init=False)
+    root_key: ec.EllipticCurvePrivateKey = field(init=False)
     certificate: x509.Certificate = field(init=False)
     key: _Key = field(init=False)
     _serial: int = 0
 
     def __post_init__(self) -> None:
-        root_key = ec.generate_private_key(ec.SECP256R1())
+        self.root_key = root_key = ec.generate_private_key(ec.SECP256R1())
         self.key = rsa.generate_private_key(65537, 2048) if self.rsa_key else ec.generate_private_key(ec.SECP256R1())
         self.root = _certificate(
             "Thử nghiệm Root", "Thử nghiệm Root", root_key, root_key, self.now - timedelta(days=3650), self.now + 10 * _LIFE

@@ -67,13 +67,12 @@ def survey(root: Path, *, environment: Mapping[str, str], clock: Clock) -> Loade
 
 
 def _known(given: object) -> SiteBlock:
-    """Of a ``site`` block with a fault, the names of its key and its code book; for signing it counts as none."""
-    texts = (
-        {name: given[name] for name in ("name", "key", "organisations") if isinstance(given.get(name), str)}
-        if isinstance(given, dict)
-        else {}
-    )
-    return SiteBlock.model_construct(**({"name": ""} | texts | {"organisation": ""}))
+    """Of a ``site`` block with a fault, the names of its keys, past and present, and its code book; for signing it counts as none."""
+    found = given if isinstance(given, dict) else {}
+    texts = {name: found[name] for name in ("name", "key", "organisations") if isinstance(found.get(name), str)}
+    listed = found.get("past-keys")
+    past = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    return SiteBlock.model_construct(**({"name": ""} | texts | {"organisation": "", "past_keys": past}))
 
 
 def _examine(root: Path, environment: Mapping[str, str], clock: Clock) -> tuple[Loaded | None, list[Fault]]:

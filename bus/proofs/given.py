@@ -30,8 +30,6 @@ from bus.trust import Demands, Trust, subject
 #: The places of the two roles that there are once, and what holds those of the parties.
 SITE, TSA, PARTNERS = "site", "tsa", "partners"
 _ROLES = frozenset({SITE, TSA, PARTNERS})
-#: How files end that somebody means to be believed; a note beside them is passed over.
-_TRUSTED = keyfiles.EXTENSIONS
 #: Entries that are looked at: it is a directory of certificates.
 _MOST_ENTRIES = 20_000
 
@@ -123,7 +121,8 @@ def _misplaced(directory: Path) -> Iterator[tuple[Path, str]]:
                 yield path, "trust-layout"
             elif parts[0] == PARTNERS and len(parts) == place and not well_formed(path.name):
                 yield path, "trust-layout-code"
-        elif len(parts) <= place and (path.name in _ROLES or path.suffix.lower() in _TRUSTED):
+        elif len(parts) <= place and (path.name in _ROLES or keyfiles.counts(path)):
+            # Somebody means it to be believed; a note is passed over.
             yield path, "trust-layout"
 
 

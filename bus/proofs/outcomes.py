@@ -12,7 +12,7 @@ from typing import Any
 
 from lxml import etree
 
-from bus import evidence, soap, xmlio
+from bus import evidence, lexical, soap, xmlio
 from bus.errors import Quoted, Rejected
 from bus.message import Message, bounded
 from bus.octets import SMALL, Body, digest, whole
@@ -112,7 +112,7 @@ def _confirmed(case: Case, row: Mapping[str, Any], act: JournalRow) -> Iterator[
         return
     try:
         envelope = _envelope(case.octets(part))
-        verified, by = proved(case, envelope, case.party(owner, *row["receivers"].split()), act.at)
+        verified, by = proved(case, envelope, case.party(owner, *lexical.words(row["receivers"])), act.at)
     except Rejected as error:
         raise within(part, error) from error
     said = tuple(envelope.payload.findtext(f"{EXCHANGE}{name}") for name in ("MessageId", "Status"))
@@ -189,7 +189,7 @@ def _sealed(reply: Body) -> etree._Element | None:
 def _called(case: Case, row: Mapping[str, Any], certificate: bytes, at: datetime) -> Role:
     """The partner that the delivery's endpoint calls; where the container does not say, whom the delivery was for."""
     named = next((one for one in case.manifest.parties if row["target"] in one.targets), None)
-    return case.party(named.name) if named else case.party(_partner(case, certificate, at), *row["receivers"].split())
+    return case.party(named.name) if named else case.party(_partner(case, certificate, at), *lexical.words(row["receivers"]))
 
 
 def _partner(case: Case, certificate: bytes, at: datetime) -> str:

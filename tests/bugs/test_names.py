@@ -162,6 +162,11 @@ async def test_a_renamed_partner_keeps_its_mail_its_ids_and_its_history(site: Pa
     proof = site / "back.asice"
     assert govbus("evidence", "back", "-o", proof, "--site", site).code == 0
     assert govbus("verify", proof).code == 0
+    for place, directory in (("site", "own"), (f"partners/{SECURITY_AUTHORITY.code}", f"trust/{OLD}")):
+        (site / "given" / place).mkdir(parents=True)
+        shutil.copy(site / "certs" / directory / "ca.crt", site / "given" / place)
+    judged = govbus("verify", proof, "--trust", site / "given")
+    assert judged.code == 0, judged.said
 
 
 async def test_a_start_on_a_renamed_partner_is_refused_with_the_cure(site: Path) -> None:

@@ -151,6 +151,16 @@ def test_a_site_whose_certificate_was_revoked_before_proves_nothing(certs: Path,
     assert verify(container, given.read(trust)).ok is False
 
 
+def test_the_lists_in_the_place_of_time_stamps_are_used(container: bytes, trust: Path, authority: Authority) -> None:
+    """A time-stamp by a unit that its authority had revoked before does not hold; a list that names others takes nothing away."""
+    day, root = now().replace(hour=0, minute=0, second=0, microsecond=0), pki.Authority(authority.root, authority.root_key)
+    serial = authority.certificate.serial_number
+    for named, holds in ((serial + 1, True), (serial, False)):
+        pki.revoke(trust / "tsa" / "ca.crl", root, [named], day)
+        report = verify(container, given.read(trust))
+        assert (report.ok, [Path(part).suffix for part in broken(report)]) == (holds, [] if holds else [".tst"])
+
+
 def test_an_evidence_of_the_first_form_is_read_and_goes_by_the_codes_of_its_rows(told: Told, message: str, trust: Path) -> None:
     """Containers of before list no parties: the codes in their rows name the places. Listing another party's codes proves no more."""
     files = told.files(message)
@@ -191,6 +201,18 @@ def _in_no_party(trust: Path) -> None:
     (trust / "partners" / UNIT / "ca.crt").rename(trust / "partners" / "ca.crt")
 
 
+def _hashed(trust: Path) -> None:
+    (trust / "site" / "ca.crt").rename(trust / "0a1b2c3d.0")
+
+
+def _hashed_list(trust: Path) -> None:
+    (trust / "partners" / "0a1b2c3d.r0").write_bytes(b"")
+
+
+def _windows(trust: Path) -> None:
+    (trust / "partners" / UNIT / "ca.crt").rename(trust / "UNIT.P7B")
+
+
 def _deeper(trust: Path) -> None:
     (trust / "site" / "old").mkdir()
 
@@ -213,7 +235,13 @@ def _empty(trust: Path) -> None:
     trust.mkdir()
 
 
-@pytest.mark.parametrize("change", [_flat, _as_before, _by_name, _in_no_party, _deeper, _link, _linked_file, _file_for_a_place, _empty])
+MISPLACED = (
+    *(_flat, _as_before, _by_name, _in_no_party, _hashed, _hashed_list, _windows),
+    *(_deeper, _link, _linked_file, _file_for_a_place, _empty),
+)
+
+
+@pytest.mark.parametrize("change", MISPLACED)
 def test_a_directory_that_does_not_say_who_is_who_is_refused(trust: Path, change: Callable[[Path], None]) -> None:
     """Flat as it was before, called by names, or with links that would give one role's place to another: nothing of it is believed."""
     change(trust)

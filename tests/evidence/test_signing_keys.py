@@ -70,6 +70,35 @@ def test_what_the_signing_key_signed_before_its_rotation_still_verifies(own: Pat
     assert audited()[0] == 0
 
 
+@pytest.mark.parametrize("usable", [True, False])
+def test_a_key_of_its_own_is_no_earlier_one_of_another(own: Path, *, usable: bool) -> None:
+    """``bus-door.key`` beside ``bus-door.crt`` makes it another key, and that it is damaged makes it no signing key."""
+    moved(own, "bus-door")
+    renewed(own)
+    if not usable:
+        (own / "bus-door.key").write_text("no key")
+    assert audited()[0] == 1
+
+
+def test_what_the_signing_key_signed_stays_so_when_its_file_is_damaged(own: Path) -> None:
+    """The audit needs its certificate, and no key."""
+    (own / "bus.key").write_text("no key")
+    code, said = audited()
+    assert (code, "5.7.8" in said) == (0, False), said
+
+
+def test_past_keys_count_although_another_word_of_the_site_is_wrong(own: Path) -> None:
+    """The audit reads on beside a ``site`` block with a fault: what it says of keys of before still holds."""
+    moved(own, "old")
+    renewed(own)
+    routes = own.parent.parent / "routes.yaml"
+    text = routes.read_text(encoding="utf-8")
+    for wrong in ("colour: red", "tls: [own/tls]"):
+        routes.write_text(text.replace("site:\n", f"site:\n  past-keys: [own/old]\n  {wrong}\n", 1), encoding="utf-8")
+        code, said = audited()
+        assert (code, "5.7.8" in said) == (0, False), said
+
+
 @pytest.mark.parametrize("endings", [(".crt",), (".key", ".crt")])
 def test_a_signing_key_of_another_name_is_listed(own: Path, endings: tuple[str, ...]) -> None:
     """``past-keys`` names it, with its key or without; one that is not there is a fault of ``check``."""
