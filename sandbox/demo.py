@@ -91,11 +91,11 @@ async def _play(run: Run, items: list[Item], progress: Progress, kills: int) -> 
     await asyncio.gather(*(asyncio.to_thread(bus.start) for bus in run.buses.values()))
     # A task that fails ends all of them, and the demo with the reason.
     async with _clients(run) as (units, desk, agency), asyncio.TaskGroup() as group:
+        deaths = group.create_task(_kill(run, kills))
         background = [
             group.create_task(work)
             for work in (
                 _supervise(run),
-                _kill(run, kills),
                 _collect_desk(run, desk),
                 _collect_agency(run, agency),
                 *(_collect_unit(run, unit) for unit in units.values()),
@@ -103,6 +103,8 @@ async def _play(run: Run, items: list[Item], progress: Progress, kills: int) -> 
             )
         ]
         await _send_all(run, items, units, desk)
+        # However quick it all went: who asked for deaths sees each of them survived.
+        await deaths
         await _until_complete(run)
         run.stopping = True
         for task in background:
@@ -269,7 +271,8 @@ async def _until_complete(run: Run) -> None:
     deadline = time.monotonic() + PATIENCE
     with outcome.watched(run) as stores:
         while time.monotonic() < deadline:
-            if run.ledger.complete and await asyncio.to_thread(outcome.drained, stores):
+            alive = not any(bus.died for bus in run.buses.values())
+            if alive and run.ledger.complete and await asyncio.to_thread(outcome.drained, stores):
                 return
             await asyncio.sleep(PAUSE)
 
