@@ -5,6 +5,8 @@ PostgreSQL: see ``postgresql``. SQLite: write-ahead log with ``synchronous=FULL`
 head holds the only write lock until it commits, in however many processes.
 """
 
+import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache, partial
@@ -30,10 +32,11 @@ LOG_BYTES = 64 << 20
 #: Pages the writer keeps at hand, in KiB: the upper levels of the indexes on ids that come in no order, of a million messages. With the
 #: 2 MB that SQLite takes by itself an accepted message costs a fifth more then, because they are read again and again.
 CACHE_KIB = 32 << 10
-#: SQLite settings of every connection; the busy timeout first, since the others may need a lock.
+#: Seconds between two attempts at a lock that SQLite does not wait for by itself.
+_LOCK_PAUSE = 0.01
+#: SQLite settings of every connection, when the write-ahead log is on; the busy timeout first, since others may need a lock.
 PRAGMAS = (
     f"busy_timeout = {LOCK_TIMEOUT * 1000}",
-    "journal_mode = WAL",
     "synchronous = FULL",
     "foreign_keys = ON",
     f"wal_autocheckpoint = {LOG_PAGES}",
@@ -120,8 +123,27 @@ def _begin_session(chain: str, connection: Any, _record: object) -> None:
 def _configure(connection: Any, _record: object) -> None:
     # The driver must not open transactions of its own: ours start with BEGIN IMMEDIATE.
     connection.isolation_level = None
+    _write_ahead(connection)
     for pragma in PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """Turn the write-ahead log on: of a new file, which another process may be turning it on for as well.
+
+    SQLite refuses this at once, whatever the busy timeout, while another holds the write lock
+    (https://www.sqlite.org/c3ref/busy_handler.html: no handler is asked where waiting could be a deadlock).
+    """
+    deadline = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_LOCK_PAUSE)
+        else:
+            return
 
 
 def _enlarge(connection: Any, _record: object) -> None:

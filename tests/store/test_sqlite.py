@@ -1,6 +1,8 @@
 """The SQLite store: the contract, and what is particular to one file."""
 
+import contextlib
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from bus.delivery import ROUTE_PREFIX
 from bus.endpoint import Sent
 from bus.errors import ConfigurationError, Deferred
 from bus.receipt import Status
-from bus.store import dialect, tables
+from bus.store import dialect, migrate, tables
 from bus.store.readers import Readers
 
 
@@ -146,3 +148,30 @@ def test_readers_answer_an_empty_store(store) -> None:
     readers: Readers = store._read
     assert (store.search(), store.show("x"), store.receipts_of("x"), store.overview(), store.gauges()) == ([], [], [], {}, [])
     assert (readers.refusals(), store.next_due(ROUTE_PREFIX), store.targets_with_work()) == ({}, None, [])
+
+
+def test_two_processes_may_make_one_store_at_once(tmp_path: Path) -> None:
+    """The second waits until the first has made the file: one worker of two was refused for it ("database is locked")."""
+    file, gone = tmp_path / "bus.db", threading.Event()
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        def release() -> None:
+            gone.set()
+            other.execute("ROLLBACK")
+
+        timer = threading.Timer(0.3, release)
+        timer.start()
+        with dialect.engine(dialect.address(file), writer=True).begin() as connection:
+            assert gone.is_set()
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
+        timer.join()
+
+
+def test_a_new_file_that_stays_locked_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait has an end."""
+    monkeypatch.setattr(dialect, "LOCK_TIMEOUT", 0.05)
+    with contextlib.closing(sqlite3.connect(tmp_path / "bus.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(ConfigurationError, match="locked"):
+            migrate.up_to_date(dialect.engine(dialect.address(tmp_path / "bus.db"), writer=True), "main")
