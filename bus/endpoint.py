@@ -143,7 +143,7 @@ Page = Callable[[], Awaitable[Response]]
 @dataclass(frozen=True, slots=True)
 class Features:
     """What an adapter declares, and its contract suite then demands; ``lane``: how what it sends is to be worked; ``calls``: the partner
-    that it sends to.
+    that it sends to; ``relays``: what it takes in is usually what others wrote.
     """
 
     accepts: bool = False
@@ -151,6 +151,7 @@ class Features:
     mailbox: bool = False
     lane: PushOptions = field(default_factory=PushOptions)
     calls: str = ""
+    relays: bool = False
 
 
 class Adapter(Protocol):

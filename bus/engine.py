@@ -32,7 +32,7 @@ from bus.errors import BusError, Deferred, Rejected, text
 from bus.exchange import Target
 from bus.housekeeping import Housekeeping
 from bus.lanes import LEASE, Lanes, buried, trouble
-from bus.message import ENDPOINT, LEGACY, RECEIVERS, SENDER, Message
+from bus.message import AUTHENTICATED, ENDPOINT, LEGACY, RECEIVERS, SENDER, Message
 from bus.offload import act_for, offload
 from bus.options import PushOptions
 from bus.organisations import Organisation
@@ -112,7 +112,7 @@ class Engine:
     async def accept(self, endpoint: str, message: Message, request: SignedRequest | None = None) -> Answer:
         """Gate, then one transaction, then the receipt. Whatever this returns is on disk. Raises Rejected or Deferred."""
         self._steady()  # An end is reckoned from the clock as it is now: the clock that will judge it must have seen it.
-        message = replace(message, id=self._ids(), headers={**message.headers, ENDPOINT: endpoint})
+        message = replace(message, id=self._ids(), headers={**message.headers, **self._known_by_us(endpoint, message.header(SENDER))})
         act_for(message.header(SENDER))
         try:
             if self._checkpointing is not None:
@@ -133,6 +133,11 @@ class Engine:
         _log.info(log.ACCEPTED, message=message.id, route=route.name, partner=message.header(SENDER), size=len(message.body))
         self._go_on(owed, answer.works)
         return answer
+
+    def _known_by_us(self, endpoint: str, partner: str) -> Mapping[str, str]:
+        """Headers that no message can claim: where it came in, and whose organisation it was that handed it in."""
+        known = self._site.partners.get(partner)
+        return {ENDPOINT: endpoint, AUTHENTICATED: known.codes[0] if known else ""}
 
     def _admit(self, endpoint: str, message: Message) -> tuple[Route, list[Owed], dict[str, Any]]:
         """The first route of this endpoint that takes the message, what is owed, and what the gate notes for the journal.

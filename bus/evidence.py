@@ -29,8 +29,9 @@ NAMESPACE = "urn:govbus:receipt:v1"
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 #: A carriage return written as itself would be read back as a line feed (XML 1.0, section 2.11); this is its canonical form.
 _ESCAPES = {"\r": "&#xD;"}
-#: Elements of a receipt in the schema's order, with the field each one holds; reasons and DocumentId are treated apart.
-_BEFORE_REASONS = (("Sender", "sender"), ("Recipient", "recipient"), ("Status", "status"), ("Code", "code"))
+_ATTRIBUTE_ESCAPES = {"\r": "&#xD;", "\n": "&#xA;", "\t": "&#x9;", '"': "&quot;"}
+#: Elements of a receipt in the schema's order, with the field each one holds; those before them, and reasons, are treated apart.
+_BEFORE_REASONS = (("Recipient", "recipient"), ("Status", "status"), ("Code", "code"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,9 @@ def write(receipt: Receipt) -> bytes:
     parts = [_element("ReceiptId", receipt.id), _element("MessageId", receipt.message_id)]
     if receipt.document_id:
         parts.append(_element("DocumentId", receipt.document_id))
+    parts.append(_element("Sender", receipt.sender))
+    if receipt.authenticated:
+        parts.append(f'<Authenticated method="{_attribute(receipt.method)}">{_text(receipt.authenticated)}</Authenticated>')
     parts += [_element(name, getattr(receipt, field)) for name, field in _BEFORE_REASONS]
     parts += [f'<Reason xml:lang="{language}">{_text(receipt.reasons[language])}</Reason>' for language in LANGUAGES]
     parts += [_element("At", _time(receipt.at)), _element("Sha256", receipt.digest), _element("Previous", receipt.previous)]
@@ -89,6 +93,11 @@ def _element(name: str, value: str) -> str:
 
 def _text(value: str) -> str:
     return escape(value, _ESCAPES)
+
+
+def _attribute(value: str) -> str:
+    """Canonical XML 1.0, section 2.3: white space and quotes in attributes."""
+    return escape(value, _ATTRIBUTE_ESCAPES).replace("&gt;", ">")
 
 
 def _time(at: datetime) -> str:
@@ -109,6 +118,7 @@ def parse(octets: bytes) -> Receipt:
 def _receipt(root: etree._Element) -> Receipt:
     reasons = {reason.get(_XML_LANG, ""): reason.text or "" for reason in root.iterchildren(f"{{{NAMESPACE}}}Reason")}
     values = {etree.QName(child).localname: child.text or "" for child in root.iterchildren("{*}*")}
+    authenticated = root.find(f"{{{NAMESPACE}}}Authenticated")
     return Receipt(
         id=values["ReceiptId"],
         message_id=values["MessageId"],
@@ -121,4 +131,6 @@ def _receipt(root: etree._Element) -> Receipt:
         at=lexical.instant(values["At"]),
         digest=values["Sha256"],
         previous=values["Previous"],
+        authenticated=values.get("Authenticated", ""),
+        method=authenticated.get("method", "") if authenticated is not None else "",
     )

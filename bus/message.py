@@ -38,6 +38,8 @@ SUBJECT = "subject"
 CONTENT_TYPE = "content-type"
 #: By what the sender was authenticated at the door: ``wss-x509``, ``wss-username``, ``mtls sha256:…`` (several joined by ", "), ``vxp``.
 CREDENTIAL = "credential"
+#: The organisation code of SENDER when the message was accepted: the partner's name may mean another later.
+AUTHENTICATED = "authenticated"
 #: The outdated algorithm of the sender's signature, where it counted only because the partner's policy names it as legacy.
 LEGACY = "legacy-signature"
 #: The id that the partner's system gave on transport (VXP DocId), where it differs from all the others.

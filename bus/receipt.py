@@ -45,13 +45,15 @@ class Receipt:
     ``id``           the receipt's own id (UUID text)
     ``message_id``   the id the sender knows the message by
     ``document_id``  the edXML DocumentId, or ""
-    ``sender``       organisation code of the sender
+    ``sender``       organisation code of the sender, as the message names it
     ``recipient``    organisation codes of those it was for, separated by one space; the site's own code for ACCEPTED
     ``code``         RFC 3463 style, such as "2.0.0"
     ``reasons``      one sentence by language, "vi" and "en"
     ``at``           when, aware, UTC
     ``digest``       SHA-256 of the message as received, lower-case hex
     ``previous``     hash of the journal row before this receipt's own, lower-case hex
+    ``authenticated``  organisation code of the partner that was authenticated at the door; "" for a message of before it was noted
+    ``method``       by what it was: ``wss-x509``, ``wss-username``, ``mtls``, ``vxp``, ``amqp``; several joined by ", "
     """
 
     id: str
@@ -65,3 +67,5 @@ class Receipt:
     at: datetime
     digest: str
     previous: str
+    authenticated: str = ""
+    method: str = ""

@@ -43,7 +43,7 @@ class Adapter:
 
     def __init__(self, name: str, options: Options, site: Site) -> None:
         self.name = name
-        self.features = Features(accepts=True, sends=bool(options.url), mailbox=bool(options.path), lane=options)
+        self.features = Features(accepts=True, sends=bool(options.url), mailbox=bool(options.path), lane=options, relays=bool(options.url))
         self._options = options
         self._site = site
         self._client = Client(_account(options, site), name=name, clock=site.clock) if options.url else None

@@ -140,6 +140,10 @@ class RouteBlock(Model):
     name: str = Field(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", description="the route's name, in lower-case-with-hyphens")
     source: str = Field("", alias="from", description="the endpoint it takes from; without one it is internal, the target of another route")
     when: Expression | None = Field(None, description="condition on the edXML view of the message")
+    authorize: Literal["none"] | None = Field(
+        None, description="none: this partner relays what others wrote, so its messages may name any sender; needs 'because'"
+    )
+    because: str = Field("", description="why 'authorize: none'; kept in the history of every message that it lets through")
     gate: list[Any] = Field(default_factory=list, description="steps that run while the sender waits: failure refuses the message")
     steps: list[Any] = Field(default_factory=list, description="steps that run after the message was accepted")
     choose: list[BranchBlock] = Field(default_factory=list, description="where each receiver's copy goes, asked once for each receiver")

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bus.config import wiring
 from bus.config.blocks import BranchBlock, RouteBlock
 from bus.config.components import Component, adapters, steps
 from bus.config.marks import Path
@@ -17,6 +18,7 @@ from bus.options import Surroundings
 from bus.retry import RetryPolicy
 from bus.route import Branch, Entry, Route
 from bus.site import Site
+from bus.steps import authorize
 
 #: The one step whose place matters: nothing may change what it signed.
 _LAST_STEP = "sign"
@@ -50,7 +52,13 @@ class Builder:
         gate, worked = (self._steps(listed.get(key), (*path, key)) for key in ("gate", "steps"))
         if block is None or gate is None or worked is None:
             return None
-        return _route(block, self.site, gate, worked, endpoints, _declared(listed))
+        return _route(block, self.site, (*self._first(block, listed), *gate), worked, endpoints, _declared(listed))
+
+    def _first(self, block: RouteBlock, listed: Mapping[str, Any]) -> tuple[Step, ...]:
+        """What stands before the gate's own steps: nobody names another as the sender, unless the route says why that is right."""
+        if not block.source or wiring.authorizes(listed):
+            return ()
+        return (authorize.none(block.because),) if block.authorize else (authorize.of_format(self.site),)
 
     def _steps(self, listed: Any, path: Path) -> tuple[Step, ...] | None:
         """The steps under ``gate`` or ``steps``, or None if any cannot be made."""

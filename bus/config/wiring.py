@@ -11,7 +11,7 @@ from typing import Any
 from bus.config.faults import Faults
 from bus.config.marks import Path
 from bus.endpoint import Features
-from bus.errors import suggestion
+from bus.errors import LANGUAGES, suggestion, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,9 @@ def check(data: Any, endpoints: Mapping[str, Features | None], faults: Faults) -
     for route in routes:
         _check_source(route, endpoints, faults)
         _check_receipts(route, endpoints, faults)
+        block = data["routes"][route.path[1]]
+        _check_authorized(block, route, faults)
+        _check_relayed(block, route, endpoints, faults)
         if route.confirmed and not any(use.mailbox for use in route.uses):
             faults.add((*route.path, "confirm-within"), "'confirm-within' has no effect: this route puts nothing into a mailbox", key=True)
         for use in route.uses:
@@ -109,6 +112,35 @@ def _check_names(routes: Collection[Outline], endpoints: Collection[str], faults
 def _check_source(route: Outline, endpoints: Mapping[str, Features | None], faults: Faults) -> None:
     if route.source:
         _check_endpoint(route.source, (*route.path, "from"), "accepts", "takes nothing in", endpoints, faults)
+
+
+def authorizes(route: Mapping[str, Any]) -> bool:
+    """Whether the route's own gate holds the sender that a message names against the partner."""
+    gate = route.get("gate")
+    steps = [step.get("authorize") for step in gate if isinstance(step, dict)] if isinstance(gate, list) else []
+    return any(isinstance(options, dict) and options.get("sender") for options in steps)
+
+
+def _check_authorized(route: Mapping[str, Any], outline: Outline, faults: Faults) -> None:
+    """``authorize: none`` has its reason, and a gate to be said of."""
+    if "authorize" in route:
+        at = (*outline.path, "authorize")
+        if not _word(route.get("because")).strip():
+            faults.add(at, "'authorize: none' needs its reason: write 'because: …', in words that an auditor understands", key=True)
+        if authorizes(route):
+            faults.add(at, "'authorize: none' contradicts the gate's own 'authorize' with 'sender'; remove one of them", key=True)
+        elif not outline.source:
+            faults.add(at, "'authorize' has no effect on a route without 'from': senders are authorised where messages come in", key=True)
+    elif "because" in route:
+        faults.add((*outline.path, "because"), "'because' is the reason of 'authorize: none', which is not there", key=True)
+
+
+def _check_relayed(route: Mapping[str, Any], outline: Outline, endpoints: Mapping[str, Features | None], faults: Faults) -> None:
+    """A hub relays what others wrote, which is refused unless the route says that it is right."""
+    features = endpoints.get(outline.source)
+    if features and features.relays and not {"authorize", "because"} & route.keys() and not authorizes(route):
+        said = {language: text("relay-unauthorised", language, endpoint=outline.source) for language in LANGUAGES}
+        faults.add((*outline.path, "from"), said["en"], warning=True, vi=said["vi"])
 
 
 def _check_receipts(route: Outline, endpoints: Mapping[str, Features | None], faults: Faults) -> None:

@@ -1,5 +1,8 @@
 """Authorize: the message may come from who sent it, and its receivers exist (EIP *Message Filter*).
 
+A route whose gate says nothing of ``sender`` has the step ``of_format`` first: nobody speaks for another unless the route says so
+(``authorize: none`` with its reason in ``because:``).
+
 ``sender``: every code the XPath finds must be one of the partner's that was authenticated at the door, in any form of the code.
 ``receivers``: every code the XPath finds must be a partner's, or stand in the code book today.
 
@@ -16,12 +19,17 @@ from bus import views
 from bus.edxml.model import VIETNAM
 from bus.errors import Rejected
 from bus.exchange import Exchange, Step
-from bus.message import SENDER
+from bus.message import KIND, KIND_OTHER, SENDER
 from bus.options import Expression, Model
 from bus.site import Site
+from bus.xpath import XPath
 
 #: What it rejects is what the sender sent, as long as no step of ours has changed it.
 CHECKS = True
+
+
+#: Where the format names its sender, in the view.
+_NAMED = XPath("From/OrganId")
 
 
 class Options(Model):
@@ -47,6 +55,29 @@ def build(options: Options, site: Site) -> Step:
         if options.receivers:
             _check_receivers(options.receivers.strings(view), exchange.now.astimezone(VIETNAM).date(), site)
         return exchange.with_note("authorize")
+
+    return authorize
+
+
+def of_format(site: Site) -> Step:
+    """The step that is there by default: the sender that the message's format names is the partner. Without a format nothing is claimed."""
+
+    def authorize(exchange: Exchange) -> Exchange:
+        message = exchange.message
+        if message.header(KIND) in {"", KIND_OTHER}:
+            return exchange
+        _check_sender(_NAMED.strings(views.of(message, site)), message.header(SENDER), site)
+        return exchange.with_note("authorize")
+
+    return authorize
+
+
+def none(because: str) -> Step:
+    """The step of a route that lets its partner relay what others wrote: the reason goes into the message's history."""
+    note = f"authorize none: {because}"
+
+    def authorize(exchange: Exchange) -> Exchange:
+        return exchange.with_note(note)
 
     return authorize
 

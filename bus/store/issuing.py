@@ -63,6 +63,7 @@ def issue(tx: Transaction, subject: Subject, said: Statement, detail: Mapping[st
 
 
 def _receipt(tx: Transaction, subject: Subject, said: Statement) -> Receipt:
+    authenticated, method = subject.authenticated
     return Receipt(
         id=tx.context.ids(),
         message_id=legible(subject.public_id),
@@ -75,6 +76,8 @@ def _receipt(tx: Transaction, subject: Subject, said: Statement) -> Receipt:
         at=tx.now,
         digest=subject.digest,
         previous=tx.head,
+        authenticated=legible(authenticated),
+        method=legible(method) if authenticated else "",
     )
 
 
@@ -96,6 +99,8 @@ def _row(tx: Transaction, receipt: Receipt, subject: Subject, said: Statement, r
         "digest": receipt.digest,
         "previous": receipt.previous,
         "reply": reply,
+        "authenticated": receipt.authenticated,
+        "method": receipt.method,
     }
 
 
@@ -143,6 +148,8 @@ def receipt_of(row: Row) -> Receipt:
         at=moment(row.at),
         digest=row.digest,
         previous=row.previous,
+        authenticated=row.authenticated,
+        method=row.method,
     )
 
 

@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+import orjson
+
 from bus.checkpoint import Span
 from bus.delivery import Delivery, State
 from bus.endpoint import Answer
-from bus.message import Message
+from bus.message import AUTHENTICATED, CREDENTIAL, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,14 @@ class Subject:
     sender: str
     digest: str
     receipts_to: str
+    headers: str
+
+    @property
+    def authenticated(self) -> tuple[str, str]:
+        """The organisation that was authenticated at the door, and by what; ("", "") for a message of before that was noted."""
+        headers = orjson.loads(self.headers)
+        methods = (credential.split()[0] for credential in headers.get(CREDENTIAL, "").split(", ") if credential)
+        return headers.get(AUTHENTICATED, ""), ", ".join(methods)
 
     @classmethod
     def of(cls, row: Mapping[Any, Any]) -> "Subject":

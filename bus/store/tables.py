@@ -27,7 +27,7 @@ metadata = sa.MetaData()
 Row: TypeAlias = sa.Row[*tuple[Any, ...]]
 
 #: Alembic revision these tables belong to.
-REVISION = "0008"
+REVISION = "0010"
 #: The ``previous`` of a chain's first row.
 GENESIS = "0" * 64
 #: An end that never comes: receipts wait in a mailbox for as long as it takes.
@@ -174,11 +174,16 @@ receipts = sa.Table(
     _text("previous"),
     _text("reply"),
     sa.Column("xml", sa.LargeBinary, nullable=False),
+    _text("authenticated", server_default=""),  # the code of the organisation that was authenticated, or "" for a message of before
+    _text("method", server_default=""),
     sa.Index("receipts_message", "message_id"),
 )
 
 #: By table, columns that stores of before did not have: a row where they are empty is vouched for as it was then.
-LATER: Mapping[str, frozenset[str]] = {"messages": frozenset({"request", "request_type"})}
+LATER: Mapping[str, frozenset[str]] = {
+    "messages": frozenset({"request", "request_type"}),
+    "receipts": frozenset({"authenticated", "method"}),
+}
 
 #: By table, columns that follow from the others and are there to be searched: no fingerprint holds them.
 DERIVED: Mapping[str, frozenset[str]] = {"messages": frozenset({"number", "folded"})}

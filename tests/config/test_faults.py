@@ -43,6 +43,8 @@ routes:
     to: [exchange]
   - name: in
     from: exchange
+    authorize: none
+    because: the exchange relays everybody's letters
     to: [{inbox: To/OrganId}]
 """
 
@@ -225,6 +227,22 @@ MISTAKES = {
     ),
     "step without its option": ("{stylesheet: edxml/v1/normalise.xsl}", "{}", "transform: {}", "'stylesheet' is missing"),
     "step that needs one of two": ("{sender: From/OrganId}", "{}", "authorize: {}", "'authorize' needs 'sender', 'receivers' or both"),
+    "no reason": ("    because: the exchange relays everybody's letters\n", "", "authorize: none", "'authorize: none' needs its reason"),
+    "blank reason": ("because: the exchange relays everybody's letters", "because: ' '", "authorize: none", "'authorize: none' needs its reason"),
+    "reason for nothing": ("    authorize: none\n", "", "because: the", "'because' is the reason of 'authorize: none', which is not there"),
+    "authorize that is neither": ("authorize: none", "authorize: off", "off", "'authorize' must be"),
+    "authorize said twice": (
+        "    authorize: none\n",
+        "    authorize: none\n    gate: [authorize: {sender: From/OrganId}]\n",
+        "authorize: none",
+        "contradicts the gate's own 'authorize'",
+    ),
+    "authorize where nothing comes in": (
+        "  - name: onward\n",
+        "  - name: onward\n    authorize: none\n    because: it is ours\n",
+        "authorize: none\n    because: it is",
+        "'authorize' has no effect on a route without 'from'",
+    ),
     "no list": ("    to: [exchange]\n", "    to: [exchange]\n    gate: open\n", "open", "'gate' must be a list"),
     "a tag": ("name: in", "name: !python/name:os.system in", "!python", "means nothing here"),
 }
@@ -289,3 +307,10 @@ def test_start_up_refuses_what_check_reports(make: Callable[[str], Path]) -> Non
     with pytest.raises(ConfigurationError) as caught:
         config.load(root, **arguments)  # type: ignore[arg-type]
     assert list(caught.value.faults) == config.check(root, **arguments)  # type: ignore[arg-type]
+
+
+def test_a_hub_whose_letters_would_all_be_refused_is_warned_of(check: Check) -> None:
+    """Sites of before have no ``authorize: none`` on what the exchange relays: every letter would be refused without a word from us."""
+    (fault,) = check(spoilt(("    authorize: none\n    because: the exchange relays everybody's letters\n", "")))
+    assert fault.warning
+    assert "write 'authorize: none'" in fault.text
