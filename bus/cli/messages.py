@@ -96,10 +96,15 @@ def _list(found: Sequence[Found], json: bool) -> None:
         emit([asdict(each) for each in found])
         return
     rows = [
-        [_second(each.accepted), each.id, each.route, each.organ, each.receivers, each.document_id, each.subject, each.standing]
+        [_second(each.accepted), each.id, each.route, _from(each), each.receivers, each.document_id, each.subject, each.standing]
         for each in found
     ]
     table(["accepted", "id", "route", "from", "to", "document", "subject_line", "standing"], rows)
+
+
+def _from(each: Found) -> str:
+    """The sender that the message names, and the partner that was authenticated: they differ where a hub relays."""
+    return f"{each.organ} ({each.sender})"
 
 
 def _end(found: Hits) -> None:

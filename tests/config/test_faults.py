@@ -228,7 +228,12 @@ MISTAKES = {
     "step without its option": ("{stylesheet: edxml/v1/normalise.xsl}", "{}", "transform: {}", "'stylesheet' is missing"),
     "step that needs one of two": ("{sender: From/OrganId}", "{}", "authorize: {}", "'authorize' needs 'sender', 'receivers' or both"),
     "no reason": ("    because: the exchange relays everybody's letters\n", "", "authorize: none", "'authorize: none' needs its reason"),
-    "blank reason": ("because: the exchange relays everybody's letters", "because: ' '", "authorize: none", "'authorize: none' needs its reason"),
+    "blank reason": (
+        "because: the exchange relays everybody's letters",
+        "because: ' '",
+        "authorize: none",
+        "'authorize: none' needs its reason",
+    ),
     "reason for nothing": ("    authorize: none\n", "", "because: the", "'because' is the reason of 'authorize: none', which is not there"),
     "authorize that is neither": ("authorize: none", "authorize: off", "off", "'authorize' must be"),
     "authorize said twice": (

@@ -125,6 +125,17 @@ def test_authorize_refuses_a_message_that_names_no_receiver(site: Site) -> None:
     assert caught.value.code == "5.1.3"
 
 
+def test_a_message_of_no_format_claims_no_sender(site: Site) -> None:
+    """What is edXML has to name its sender; anything else is the partner's own, whatever its elements are called."""
+    named = exchange(document(UNIT, OFFICE))
+    assert authorize.of_format(site)(named).history == ("authorize",)
+    nameless = replace(named, message=named.message.with_body(document("", OFFICE)))
+    with pytest.raises(Rejected, match=r"5\.7\.1"):
+        authorize.of_format(site)(nameless)
+    other = named.message.with_body(f"<Tin><From><OrganId>{OFFICE}</OrganId></From></Tin>".encode()).with_headers(kind=KIND_OTHER)
+    assert authorize.of_format(site)(replace(named, message=other)).history == ()
+
+
 def test_enrich_names_whoever_is_given_by_code_only(site: Site) -> None:
     """A missing name comes from the code book; one that is there stays."""
     body = document(UNIT, "G01").replace("<OrganName>Nơi nhận</OrganName>".encode(), b"")

@@ -134,7 +134,7 @@ TOKEN = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-username-token-
 ASK = payloads.request("GetOrganizations")
 
 
-def username(name: str, password: str, nonce: bytes = b"", *, digest: bool = True) -> bytes:
+def username(name: str, password: str, nonce: bytes = b"", *, digest: bool = True, payload: bytes = ASK) -> bytes:
     """An envelope with a UsernameToken."""
     nonce = nonce or base64.b64encode(now().isoformat().encode())
     created = now().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -145,7 +145,7 @@ def username(name: str, password: str, nonce: bytes = b"", *, digest: bool = Tru
         f'<s:Password Type="{TOKEN}#Password{kind}">{value}</s:Password><s:Nonce>{nonce.decode()}</s:Nonce>'
         f'<u:Created xmlns:u="{WSU}">{created}</u:Created></s:UsernameToken></s:Security>'
     )
-    return soap.envelope(SOAP_11, ASK, header.encode())
+    return soap.envelope(SOAP_11, payload, header.encode())
 
 
 def certificate(rig: Rig, partner: str) -> str:
