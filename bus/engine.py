@@ -33,7 +33,7 @@ from bus.exchange import Target
 from bus.housekeeping import Housekeeping
 from bus.lanes import LEASE, Lanes, buried, trouble
 from bus.message import AUTHENTICATED, ENDPOINT, LEGACY, RECEIVERS, SENDER, Message
-from bus.offload import act_for, offload
+from bus.offload import act_for, acting_for, offload
 from bus.options import PushOptions
 from bus.organisations import Organisation
 from bus.ourselves import OwnFaults, changed, is_held_for, of_ours
@@ -111,9 +111,12 @@ class Engine:
 
     async def accept(self, endpoint: str, message: Message, request: SignedRequest | None = None) -> Answer:
         """Gate, then one transaction, then the receipt. Whatever this returns is on disk. Raises Rejected or Deferred."""
+        with acting_for(message.header(SENDER)):
+            return await self._accept(endpoint, message, request)
+
+    async def _accept(self, endpoint: str, message: Message, request: SignedRequest | None) -> Answer:
         self._steady()  # An end is reckoned from the clock as it is now: the clock that will judge it must have seen it.
         message = replace(message, id=self._ids(), headers={**message.headers, **self._known_by_us(endpoint, message.header(SENDER))})
-        act_for(message.header(SENDER))
         try:
             if self._checkpointing is not None:
                 self._checkpointing.admit()

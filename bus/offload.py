@@ -18,7 +18,7 @@ import contextlib
 import contextvars
 import threading
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -52,6 +52,16 @@ _here = threading.local()
 def act_for(name: str, *, known: bool = True) -> None:
     """From here on the running task works for this partner; or, not ``known``, for this address."""
     _OWNER.set(Owner(name, known))
+
+
+@contextlib.contextmanager
+def acting_for(name: str) -> Iterator[None]:
+    """Work within it is this partner's; a task that lives on (a poller) is its own again afterwards."""
+    token = _OWNER.set(Owner(name))
+    try:
+        yield
+    finally:
+        _OWNER.reset(token)
 
 
 def owner() -> Owner:

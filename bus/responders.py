@@ -1,8 +1,9 @@
 """Responders: asks authorities about certificates, keeps the answers, and asks again before they run out.
 
-Promise: only addresses are asked that stand in routes.yaml, or in a certificate whose path to one of our anchors was validated; no
-redirection is followed; answers are bounded in size and time, and count only when ``bus.ocsp`` and ``bus.answers`` say so. Whoever
-needs a status waits for at most ``PATIENCE`` seconds; however many need it at once, it is asked for once.
+Promise: only addresses are asked that stand in routes.yaml, or in a certificate whose path to one of our anchors was validated, and of
+those only where routes.yaml allows it (``bus.outside``); no redirection is followed; answers are bounded in size and time, and count only
+when ``bus.ocsp`` and ``bus.answers`` say so. Whoever needs a status waits for at most ``PATIENCE`` seconds; however many need it at once,
+it is asked for once. An address that does not answer is asked less and less often.
 
 Answers lie in ``data/revocation`` as they came (DER), so that a restart knows what it knew, and the workers of a node ask once between
 them. They are verified again when they are read: the directory admits nobody.
@@ -14,8 +15,8 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,8 @@ from bus.answers import Answer, key_of, read_crl, read_ocsp
 from bus.errors import LANGUAGES, Phrase, text
 from bus.ocsp import MALFORMED, Unanswered
 from bus.offload import LARGE
+from bus.outside import Forbidden, Outside
+from bus.resolver import Resolver
 from bus.revocation import Failure, Link, Statuses
 from bus.site import Clock
 
@@ -43,6 +46,9 @@ MOST_FILES = 512
 #: Pause between two rounds of asking again, in seconds, and before a responder that did not answer is asked again.
 _ROUND = 2.0
 _PAUSE = timedelta(seconds=2)
+#: The longest pause before such an address is asked again, and how many of them are remembered.
+_LONGEST_PAUSE = timedelta(minutes=1)
+_MOST_SILENT = 1024
 #: Questions about one partner's certificates at once: silence about one partner keeps no other waiting.
 _AT_ONCE = 8
 #: A certificate that nobody has shown for so long is not asked about any more. One that is in use is judged every hour at least.
@@ -60,6 +66,15 @@ class _Outage:
     accepts: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Silence:
+    """An address that did not answer, and until when it is left alone."""
+
+    reason: str
+    pause: timedelta
+    until: datetime
+
+
 class Responders:
     """One process's questions. ``statuses`` is the present generation's; ``adopt`` takes the next one's."""
 
@@ -69,7 +84,9 @@ class Responders:
         self._clock = clock
         self._asking: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._outages: dict[str, _Outage] = {}
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[Outside | None, aiohttp.ClientSession] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._silent: OrderedDict[tuple[str, str], _Silence] = OrderedDict()
         self._lines: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
         self._statuses = statuses
         self._attach()
@@ -80,6 +97,10 @@ class Responders:
         """Another generation: it knows what the one before knew."""
         statuses.take_over(self._statuses)
         self._statuses = statuses
+        retired, self._sessions = self._sessions, {}
+        closing = asyncio.create_task(_close(retired.values(), _FETCH_SECONDS))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
         self._attach()
         self._end_outages()
 
@@ -95,8 +116,9 @@ class Responders:
         finally:
             for task in self._asking.values():
                 task.cancel()
-            if self._session is not None:
-                await self._session.close()
+            for closing in self._closing:
+                closing.cancel()
+            await asyncio.gather(_close(self._sessions.values(), 0), *self._closing, return_exceptions=True)
 
     async def ask(self, link: Link) -> None:
         """Ask about ``link`` now, or join those who do; returns after ``PATIENCE`` at the latest, with or without an answer."""
@@ -153,16 +175,33 @@ class Responders:
             if not addresses:
                 reasons.append(f"{kind}: no address is configured, and the certificate names none")
             for address in addresses:
+                if (reason := self._rests(link, address)) is not None:
+                    reasons.append(f"{address}: {reason}")
+                    continue
                 try:
                     answer = await self._fetch(link, kind, address)
                 except Unanswered as why:
                     reasons.append(f"{address}: {why}")
                     doubtful = doubtful or why.doubtful
                     metrics.REVOCATION_QUESTIONS.labels(link.partner, kind, "none").inc()
+                    self._was_silent(link, address, str(why))
                     continue
+                self._silent.pop((link.partner, address), None)
                 self._learned(link, answer)
                 return
         self._failed(link, "; ".join(reasons), doubtful=doubtful)
+
+    def _rests(self, link: Link, address: str) -> str | None:
+        """Why an address is not asked now: the last times it did not answer, for this partner."""
+        silence = self._silent.get((link.partner, address))
+        return silence.reason if silence is not None and self._clock() < silence.until else None
+
+    def _was_silent(self, link: Link, address: str, reason: str) -> None:
+        before = self._silent.pop((link.partner, address), None)
+        pause = min(before.pause * 2, _LONGEST_PAUSE) if before else _PAUSE
+        self._silent[link.partner, address] = _Silence(reason, pause, self._clock() + pause)
+        while len(self._silent) > _MOST_SILENT:
+            self._silent.popitem(last=False)
 
     def _found(self, link: Link) -> bool:
         """Whether another worker of this node has a newer answer already."""
@@ -178,25 +217,40 @@ class Responders:
 
     async def _fetch(self, link: Link, kind: str, address: str) -> Answer:
         certificate, issuer = link.certificate, link.issuer
+        outside = None if link.rules.configured(kind) else link.rules.outside
         if kind == "crl":
-            octets = await self._exchanged(address, None, MOST_CRL)
+            octets = await self._exchanged(outside, address, None, MOST_CRL)
             return await LARGE.run(read_crl, octets, certificate, issuer, self._clock())
         nonce = secrets.token_bytes(ocsp.NONCE_OCTETS)
-        octets = await self._exchanged(address, ocsp.request(certificate, issuer, nonce), MOST_OCSP)
+        octets = await self._exchanged(outside, address, ocsp.request(certificate, issuer, nonce), MOST_OCSP)
         return read_ocsp(octets, certificate.serial_number, issuer, self._clock(), nonce)
 
-    async def _exchanged(self, address: str, question: bytes | None, most: int) -> bytes:
+    def _session(self, outside: Outside | None) -> aiohttp.ClientSession:
+        """The connections to what the site wrote itself (None), or to where ``outside`` lets them lead."""
+        session = self._sessions.get(outside)
+        if session is None:
+            session = self._sessions[outside] = aiohttp.ClientSession(
+                # Each connection looks its host up anew: where a name led to before decides nothing.
+                connector=aiohttp.TCPConnector(resolver=Resolver(outside), use_dns_cache=False),
+                # No compression: a bound on what comes in must be a bound on what is held.
+                auto_decompress=False,
+                headers={"Accept-Encoding": "identity"},
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return session
+
+    async def _exchanged(self, outside: Outside | None, address: str, question: bytes | None, most: int) -> bytes:
         """The answer's octets: a POST for a question, otherwise a GET. Raises Unanswered."""
-        if not address.startswith(("http://", "https://")):
-            raise Unanswered("neither http:// nor https://")
-        if self._session is None:
-            # No compression: a bound on what comes in must be a bound on what is held.
-            self._session = aiohttp.ClientSession(auto_decompress=False, headers={"Accept-Encoding": "identity"})
+        try:
+            if outside is not None:
+                outside.check(address)
+        except Forbidden as error:
+            raise Unanswered(f"it is not asked: {error}") from None
         headers = {"Content-Type": "application/ocsp-request"} if question is not None else {}
         timeout = aiohttp.ClientTimeout(total=_FETCH_SECONDS, sock_connect=PATIENCE)
         method = "GET" if question is None else "POST"
         try:
-            async with self._session.request(
+            async with self._session(outside).request(
                 method, address, data=question, headers=headers, timeout=timeout, allow_redirects=False
             ) as response:
                 if response.status != 200:  # noqa: PLR2004 - HTTP's OK
@@ -295,6 +349,15 @@ def _file_name(answer: Answer) -> str:
     if answer.kind == "crl":
         return f"{answer.issuer}.der" if answer.serial is None else f"{answer.issuer}.{answer.serial:x}.crl"
     return f"{answer.issuer}-{answer.serial:x}.der"
+
+
+async def _close(sessions: Iterable[aiohttp.ClientSession], seconds: float) -> None:
+    """Close connections of a generation that is over, when the questions under way have had their time."""
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        for session in sessions:
+            await session.close()
 
 
 async def _bounded(stream: aiohttp.StreamReader, most: int) -> bytes:

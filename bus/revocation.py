@@ -23,6 +23,7 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from bus.answers import Answer, distribution_points, key_of
 from bus.errors import Deferred, Phrase, Rejected
+from bus.outside import Outside
 
 T = TypeVar("T")
 
@@ -37,6 +38,8 @@ MOST_LINKS = 4
 _MOST_WANTED = 4096
 #: Of these, one partner's; and answers that are kept of one issuer. Who may issue certificates makes as many as it likes.
 _MOST_EACH = 512
+#: Addresses that a certificate has us ask, of each kind.
+_MOST_ADDRESSES = 4
 
 
 class Check(StrEnum):
@@ -56,7 +59,10 @@ class Check(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """A partner's ``revocation:``. ``crl`` and ``ocsp``: addresses to ask instead of those that the certificate names."""
+    """A partner's ``revocation:``. ``crl`` and ``ocsp``: addresses to ask instead of those that the certificate names.
+
+    ``outside``: where an address that a certificate names may lead; nowhere without a word.
+    """
 
     check: Check = Check.DIRECTORY
     accept_unknown: bool = False
@@ -64,6 +70,11 @@ class Rules:
     grace: timedelta = timedelta(hours=24)
     crl: tuple[str, ...] = ()
     ocsp: str = ""
+    outside: Outside = field(default_factory=Outside)
+
+    def configured(self, kind: str) -> tuple[str, ...]:
+        """The addresses that the site itself wrote for this kind of question."""
+        return self.crl if kind == "crl" else (self.ocsp,) if self.ocsp else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +92,8 @@ class Link:
         return key_of(self.issuer), self.certificate.serial_number
 
     def addresses(self, kind: str) -> tuple[str, ...]:
-        """Where to ask: as configured, or as the certificate says (RFC 5280 sections 4.2.2.1 and 4.2.1.13)."""
-        if kind == "ocsp":
-            return (self.rules.ocsp,) if self.rules.ocsp else _responders(self.certificate)
-        return self.rules.crl or distribution_points(self.certificate)
+        """Where to ask: as configured, or as the certificate says (RFC 5280 sections 4.2.2.1 and 4.2.1.13), of which the first few."""
+        return self.rules.configured(kind) or named(self.certificate, kind)[:_MOST_ADDRESSES]
 
 
 class Unsettled(Deferred):
@@ -184,7 +193,8 @@ class Statuses:
         if failure is None or at - failure.at > OUTAGE:
             raise Unsettled(link, Phrase("revocation-not-asked", {}), asked=False)
         if not link.rules.accept_unknown or failure.doubtful or not self._in_grace(link, at):
-            raise Unsettled(link, failure.detail, asked=True)
+            # What a question found is for the site's log: whoever had the certificate made may have had it asked at our neighbours.
+            raise Unsettled(link, Phrase("revocation-unanswered", {}), asked=True)
         self.accepted(link)
         # Every use is told of, so no use is remembered.
         return at
@@ -240,6 +250,11 @@ async def settled(statuses: Statuses, attempt: Callable[[], Awaitable[T]]) -> T:
                 raise
             asked.add(key)
             await statuses.ask(unsettled.link)
+
+
+def named(certificate: x509.Certificate, kind: str) -> tuple[str, ...]:
+    """The addresses that a certificate names for this kind of question: its issuer's word, to be held against ``Rules.outside``."""
+    return distribution_points(certificate) if kind == "crl" else _responders(certificate)
 
 
 def _responders(certificate: x509.Certificate) -> tuple[str, ...]:

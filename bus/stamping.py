@@ -16,6 +16,7 @@ import aiohttp
 
 from bus import timestamps
 from bus.errors import Deferred
+from bus.resolver import Resolver
 from bus.site import Clock
 from bus.timestamps import Authority, Stamp
 
@@ -44,7 +45,7 @@ async def _asked(url: str, request: bytes) -> bytes:
     limit = aiohttp.ClientTimeout(total=PATIENCE)
     try:
         async with (
-            aiohttp.ClientSession(timeout=limit) as session,
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=Resolver()), timeout=limit) as session,
             session.post(url, data=request, headers=headers, allow_redirects=False) as answer,
         ):
             if answer.status != _OK:

@@ -51,11 +51,13 @@ FLOORS: dict[str, int] = {
     "bus.organisations": 1,
     "bus.octets": 1,
     "bus.offload": 1,
+    "bus.outside": 1,
     "bus.sources": 1,
     "bus.amqp": 1,
     "bus.upgrade": 1,
     "bus.roles": 1,
     # 2: tools over tools
+    "bus.resolver": 2,
     "bus.hollow": 2,
     "bus.message": 2,
     "bus.schemas": 2,
@@ -120,7 +122,7 @@ FLOORS: dict[str, int] = {
 OPEN_FLOORS = {0, 1, 2, 3, 6, 7, 8}
 #: Third-party distribution -> the modules at home with it.
 HOMES: dict[str, set[str]] = {
-    "aiohttp": {"adapters", "bus.responders", "bus.stamping", "sandbox"},
+    "aiohttp": {"adapters", "bus.resolver", "bus.responders", "bus.stamping", "sandbox"},
     "alembic": {"bus.store"},
     "amqp": {"bus.amqp", "adapters"},
     "asn1crypto": {"bus.certfiles", "bus.names", "bus.timestamps", "bus.pdf", "bus.trust"},

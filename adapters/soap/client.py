@@ -32,6 +32,7 @@ from bus import mime, soap, xop
 from bus.errors import Deferred, Rejected
 from bus.octets import Body, joined, streamed
 from bus.offload import offload
+from bus.resolver import Resolver
 from bus.retry import retry_after
 from bus.revocation import Statuses, settled
 from bus.signature import username, wss
@@ -177,7 +178,7 @@ class Client:
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=_tls(self._identity) if self._url.startswith("https:") else True)
+            connector = aiohttp.TCPConnector(resolver=Resolver(), ssl=_tls(self._identity) if self._url.startswith("https:") else True)
             self._session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=self._timeout,

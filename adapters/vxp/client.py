@@ -19,6 +19,7 @@ from bus import vxp
 from bus.errors import Deferred
 from bus.octets import Body, joined, streamed
 from bus.offload import offload
+from bus.resolver import Resolver
 from bus.retry import retry_after
 from bus.site import Clock
 
@@ -127,7 +128,9 @@ class Client:
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
-            connector = aiohttp.TCPConnector(limit=_MOST_CONNECTIONS, ssl=self._tls() if self.account.anchors else True)
+            connector = aiohttp.TCPConnector(
+                resolver=Resolver(), limit=_MOST_CONNECTIONS, ssl=self._tls() if self.account.anchors else True
+            )
             timeout = aiohttp.ClientTimeout(total=self.account.timeout.total_seconds())
             self._session = aiohttp.ClientSession(
                 connector=connector,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, WithJsonSchema, field_validator
 
 from bus.options import Duration, Expression, LegacyName, MethodName, Model, OrganCode
+from bus.outside import Outside
 from bus.revocation import Check
 from bus.route import Entry
 from bus.signature.policy import USUAL
@@ -58,6 +59,16 @@ class RevocationBlock(Model):
     grace: Duration = Field(timedelta(hours=24), description="with when-unknown: accept: how long after the last answer ran out")
     crl: list[str] = Field(default_factory=list, description="addresses of its lists, instead of those its certificates name")
     ocsp: str = Field("", description="address of its responder, instead of the one its certificates name")
+    hosts: list[str] = Field(
+        default_factory=list,
+        description="hosts that its certificates may have us ask, and networks where these need not be public; none without",
+    )
+
+    @field_validator("hosts")
+    @classmethod
+    def _hosts(cls, value: list[str]) -> list[str]:
+        Outside.of(value)
+        return value
 
     @field_validator("crl", "ocsp")
     @classmethod

@@ -1,6 +1,7 @@
 """Who the site is and whom it trusts: partners, keys, code book; and whether its certificates still hold."""
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from bus import keyfiles, lists
 from bus.answers import issued
@@ -11,7 +12,9 @@ from bus.errors import LANGUAGES, ConfigurationError, Fault, suggestion, text
 from bus.keys import KeyEntry, Keyring
 from bus.ocsp import SKEW
 from bus.organisations import CodeBook
+from bus.outside import Outside
 from bus.revocation import Rules
+from bus.revocation import named as named_by
 from bus.schemas import Library
 from bus.signature.policy import named
 from bus.site import Partner, Site
@@ -45,7 +48,9 @@ def partners(reading: Reading) -> dict[str, Partner]:
 
 def _demands(block: PartnerBlock) -> Demands:
     asked = block.revocation
-    rules = Rules(asked.check, asked.when_unknown == "accept", asked.fresh, asked.grace, tuple(asked.crl), asked.ocsp)
+    rules = Rules(
+        asked.check, asked.when_unknown == "accept", asked.fresh, asked.grace, tuple(asked.crl), asked.ocsp, Outside.of(asked.hosts)
+    )
     return Demands(frozenset(block.certificate_policies), block.tls_certificates_sign, rules)
 
 
@@ -155,11 +160,23 @@ def check_keys(reading: Reading, keyring: Keyring, block: SiteBlock) -> None:
             cure = "put its issuer's certificate beside it, or check: directory"
             text = f"nobody can be asked about the status of {subject(certificate)!r}, and it is refused: {cure}"
             reading.faults.add(("partners", partner, "revocation"), text, warning=True)
+        _check_hosts(reading, partner, trust)
         _check_lists(reading, partner, trust)
     for entry in keyring.entries():
         path = _place(reading, entry, block)
         if path is not None:
             _check_expiry(reading, entry, path)
+
+
+def _check_hosts(reading: Reading, partner: str, trust: Trust) -> None:
+    """Warn where nobody can be asked: what certificates name counts only as far as ``hosts`` allows it."""
+    rules = trust.demands.revocation
+    if rules.check.kinds and rules.outside == Outside() and not any(rules.configured(kind) for kind in rules.check.kinds):
+        certificates = (*trust.authorities, *trust.pinned)
+        addresses = {urlsplit(one).hostname or "" for each in certificates for kind in rules.check.kinds for one in named_by(each, kind)}
+        values = {"check": rules.check, "hosts": ", ".join(sorted(addresses - {""})) or "ocsp.example"}
+        said = {language: text("revocation-hosts-missing", language, **values) for language in LANGUAGES}
+        reading.faults.add(("partners", partner, "revocation"), said["en"], warning=True, vi=said["vi"])
 
 
 def _check_lists(reading: Reading, partner: str, trust: Trust) -> None:

@@ -52,7 +52,7 @@ async def test_fault_38_a_responder_that_is_down_defers_what_it_is_needed_for_an
     site: Path, unit_keys: Path, authority: AuthorityServer, start: Callable[..., BusProcess]
 ) -> None:
     """By default the unknown is deferred (4.7.5), nothing is acknowledged, an alarm and /readyz say so; back, it goes on by itself."""
-    demand(site, "check: ocsp")
+    demand(site, "check: ocsp, hosts: [127.0.0.1]")
     bus = start(site, environment={"GOVBUS_LANG": "vi"})
     async with unit(bus, keys=unit_keys) as sender:
         await sender.send(letter(1), "m1")
@@ -82,7 +82,7 @@ async def test_fault_38_by_policy_messages_are_accepted_within_the_grace_and_eac
     site: Path, unit_keys: Path, authority: AuthorityServer, start: Callable[..., BusProcess]
 ) -> None:
     """``when-unknown: accept``: letters go on being accepted, each use of the certificate is logged; a revocation that is known refuses."""
-    demand(site, "check: ocsp, when-unknown: accept, grace: 1h")
+    demand(site, "check: ocsp, hosts: [127.0.0.1], when-unknown: accept, grace: 1h")
     bus = start(site)
     async with unit(bus, keys=unit_keys) as sender:
         await sender.send(letter(1), "m1")
