@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from bus import daemon, generation, lock
+from bus import daemon, generation, lock, regular
 from bus.cli.keeping import WhyOption, destination, keeping, stated, stopped, tell
 from bus.cli.opening import opened
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, language, say, table
@@ -31,7 +31,7 @@ BeforeOption = Annotated[datetime, typer.Option("--before", help="What ended bef
 
 def _certificates(site: Path) -> dict[str, bytes]:
     """What the site's receipts are verified with."""
-    return {path.name: path.read_bytes() for path in sorted((site / "certs" / "own").rglob("*.crt"))}
+    return {path.name: regular.octets(path) for path in sorted((site / "certs" / "own").rglob("*.crt")) if path.is_file()}
 
 
 def prune(
