@@ -4,19 +4,22 @@ A store that is gone must not be made anew without a word: every id that senders
 ``data/``, remembers in ``store.id`` that it has had one, and whoever would open a store asks ``demand`` first. Stores that are elsewhere
 (``GOVBUS_STORE``) are their own servers' care.
 
-``put`` takes two renames. While it is under way ``data.restore`` names what was there before, so that a kill in between is noticed, and
-``recover`` goes back to it. Raises ConfigurationError; Deferred 4.3.1 where the directory cannot be written.
+``put`` adds the site's files that are missing, and takes two renames. While it is under way ``data.restore`` names what was there before
+and what is added, so that a kill in between is noticed, and ``recover`` goes back to it. Raises ConfigurationError; Deferred 4.3.1 where
+the directory cannot be written.
 """
 
 import contextlib
 import fcntl
+import itertools
 import json
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from bus import durable, points
+from bus import durable, points, sitefiles
 from bus.errors import ConfigurationError, Deferred, Fault, text
 
 DATABASE = Path("data") / "bus.db"
@@ -46,8 +49,9 @@ def _refusal(file: str, key: str, **values: str) -> ConfigurationError:
 def note(root: Path) -> None:
     """Remember that this site has a store."""
     # A site that its daemon may not write to is none that somebody empties by a slip.
-    with contextlib.suppress(OSError), (root / IDENTITY).open("x", encoding="utf-8") as file:
-        file.write(f"{secrets.token_hex(16)}\n")
+    with contextlib.suppress(OSError):
+        (root / IDENTITY).touch(mode=0o644, exist_ok=False)
+        (root / IDENTITY).write_text(f"{secrets.token_hex(16)}\n", encoding="utf-8")
 
 
 def begin_anew(root: Path) -> None:
@@ -57,27 +61,43 @@ def begin_anew(root: Path) -> None:
         (root / DATABASE).touch(mode=0o640)
 
 
-def put(root: Path, beside: Path, at: datetime) -> Path:
-    """Put ``beside`` in the place of ``data/``, whose daemon does not run. Gives the name that what was there has now."""
-    replaced = root / f"{REPLACED}{at:%Y%m%dT%H%M%SZ}"
+def put(root: Path, beside: Path, at: datetime, aside: Path | None = None, added: Sequence[str] = ()) -> Path:
+    """Put ``beside`` in the place of ``data/``, whose daemon does not run, and the files ``added`` of ``aside`` into the site.
+
+    Gives the name that what was there has now. What fails is undone.
+    """
+    name = f"{REPLACED}{at:%Y%m%dT%H%M%SZ}"
+    # Two restores within a second: the later name sorts behind.
+    replaced = next(place for number in itertools.count(1) if not (place := root / (name if number == 1 else f"{name}-{number}")).exists())
     with _failing(root):
         durable.sync_tree(beside)
-        with (root / MARKER).open("wb") as marker:
-            fcntl.flock(marker, fcntl.LOCK_EX)
-            marker.write(json.dumps({"replaced": replaced.name}).encode())
-            durable.flush(marker)
-            durable.sync(root)
-            points.reach("restore.marked")
-            (root / "data").rename(replaced)
-            durable.sync(root)
-            points.reach("restore.aside")
-            beside.rename(root / "data")
-            durable.sync(root)
-            points.reach("restore.placed")
-            note(root)
-            (root / MARKER).unlink()
-            durable.sync(root)
+        try:
+            _put(root, beside, replaced, aside or beside, added)
+        except OSError:
+            recover(root)
+            raise
     return replaced
+
+
+def _put(root: Path, beside: Path, replaced: Path, aside: Path, added: Sequence[str]) -> None:
+    with (root / MARKER).open("wb") as marker:
+        fcntl.flock(marker, fcntl.LOCK_EX)
+        said = {"replaced": replaced.name, "added": {name: sitefiles.digest(aside / name) for name in added}}
+        marker.write(json.dumps(said).encode())
+        durable.flush(marker)
+        durable.sync(root)
+        points.reach("restore.marked")
+        sitefiles.add(root, aside, added)
+        points.reach("restore.added")
+        (root / "data").rename(replaced)
+        durable.sync(root)
+        points.reach("restore.aside")
+        beside.rename(root / "data")
+        durable.sync(root)
+        points.reach("restore.placed")
+        note(root)
+        (root / MARKER).unlink()
+        durable.sync(root)
 
 
 def recover(root: Path) -> None:
@@ -87,8 +107,12 @@ def recover(root: Path) -> None:
     """
     marker, data = root / MARKER, root / "data"
     with _failing(root), _idle(marker):
+        said = _said(marker)
+        name = str(said.get("replaced", ""))
+        if name and not ((root / name).exists() and (root / DATABASE).exists()):
+            sitefiles.remove(root, said.get("added", {}))
         aside = [each for each in sorted(root.glob(f"{REPLACED}*")) if (each / "bus.db").exists()]
-        named = [each for each in aside if each.name == _named(marker)]
+        named = [each for each in aside if each.name == name]
         aside = named or aside
         if aside and not (root / DATABASE).exists():
             if data.exists():
@@ -100,12 +124,13 @@ def recover(root: Path) -> None:
         durable.sync(root)
 
 
-def _named(marker: Path) -> str:
-    """The name in the marker; one that is not whole was written before anything was moved."""
+def _said(marker: Path) -> dict[str, Any]:
+    """What stands in the marker; one that is not whole was written before anything was moved."""
     try:
-        return str(json.loads(marker.read_bytes())["replaced"])
-    except (FileNotFoundError, ValueError, LookupError, TypeError):
-        return ""
+        said = json.loads(marker.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 @contextlib.contextmanager

@@ -147,7 +147,7 @@ class Fault:
         """The one-line form in ``language``; in English where there is no other."""
         words = self.vi if language == "vi" and self.vi else self.text
         kind = "warning: " if self.warning else ""
-        return f"{self.file}:{self.line}:{self.column}: {kind}{words}"
+        return plain(f"{self.file}:{self.line}:{self.column}: {kind}{words}")
 
 
 class ConfigurationError(Exception):

@@ -1,10 +1,11 @@
-"""Evidence: receipts, and checkpoints of the journal (``bus.checkpoint``), as signed XML, written and read.
+"""Evidence: receipts, checkpoints of the journal (``bus.checkpoint``) and what vouches for a backup, as signed XML, written and read.
 
 A receipt is ``{urn:govbus:receipt:v1}Receipt`` (schemas/receipt/v1/receipt.xsd), signed XAdES-B-B, enveloped
 (ETSI EN 319 132-1, section 6.3). Anyone who holds the site's certificate can verify it without us.
 
 ``read`` raises Rejected: 5.7.x for a signature that does not hold or is not the site's, 5.6.x for what is no receipt. It looks at the
-octets that were signed and at nothing else. ``seal`` is called inside the store's transaction and must be quick: the text is put
+octets that were signed and at nothing else. A backup's is ``{urn:govbus:backup:v1}Backup`` with one element ``Manifest``: the SHA-256 of
+its manifest. ``seal`` is called inside the store's transaction and must be quick: the text is put
 together by hand, the signature is all it costs.
 """
 
@@ -25,6 +26,9 @@ from bus.signature.policy import ours
 from bus.signer import Signer
 
 NAMESPACE = "urn:govbus:receipt:v1"
+BACKUP = "urn:govbus:backup:v1"
+#: What only this module may sign: a document of a partner's in one of these would be our own word.
+STATEMENTS = frozenset({NAMESPACE, BACKUP, checkpoint.NAMESPACE})
 
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 #: A carriage return written as itself would be read back as a line feed (XML 1.0, section 2.11); this is its canonical form.
@@ -62,6 +66,11 @@ class Evidence:
         verified = xades.verify(xml, self._trusted, policies=ours)
         return parse(verified.octets)
 
+    def seal_backup(self, manifest: bytes) -> bytes:
+        """What vouches for the backup with these octets as its manifest, as signed XML."""
+        statement = f'<Backup xmlns="{BACKUP}">{_element("Manifest", sha256(manifest).hexdigest())}</Backup>'
+        return xades.sign_canonical(statement.encode(), self._sealing(), self.clock())
+
     def _sealing(self) -> Signer:
         if self.signer is None:
             raise Rejected("key-unusable", name="own")
@@ -71,6 +80,16 @@ class Evidence:
         if not self.trust(certificate):
             raise Rejected("certificate-unknown", subject=f"SHA-256 {sha256(certificate).hexdigest()}")
         return True
+
+
+def backup_signer(xml: bytes, manifest: bytes) -> bytes:
+    """The certificate (DER) whose key vouches for the backup with this manifest; whose that is, the caller judges. Raises Rejected."""
+    verified = xades.verify(xml, lambda _certificate: True, policies=ours)
+    root = xmlio.parse(verified.octets)
+    stated = root.findtext(f"{{{BACKUP}}}Manifest", "") if root.tag == f"{{{BACKUP}}}Backup" else ""
+    if stated != sha256(manifest).hexdigest():
+        raise Rejected("backup-signature")
+    return verified.certificate
 
 
 def write(receipt: Receipt) -> bytes:

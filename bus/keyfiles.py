@@ -12,9 +12,7 @@ any part cannot be used, one that has no name of ours and holds a certificate or
 rest is a warning. No fault shows anything of a key or a password; nothing here waits for a file that is none.
 """
 
-import os
 import re
-import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from bus import certfiles
+from bus import certfiles, regular
 from bus.answers import incomplete, issued
 from bus.certfiles import Content
 from bus.errors import BusError, ConfigurationError, Fault, text
@@ -39,8 +37,6 @@ from bus.trust import Demands, Trust, divided, is_authority, name_text
 _EXTENSIONS = frozenset({".crt", ".cer", ".cert", ".pem", ".der", ".crl", ".p7b", ".p7c", ".p7"})
 _LIKELY = _EXTENSIONS | {".key", ".p12", ".pfx", ".p11"}
 _HASHED = re.compile(r"[0-9a-f]{8}\.r?[0-9]+")
-#: Octets of one file. The largest lists of public authorities have some ten megabytes.
-MOST_OCTETS = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +138,7 @@ def demand(faults: Iterable[Fault]) -> None:
 def certificates(path: Path, faults: list[Fault]) -> Iterable[x509.Certificate]:
     """The certificates of a file."""
     try:
-        return certfiles.read(_octets(path)).certificates
+        return certfiles.read(regular.octets(path)).certificates
     except (*MALFORMED, OSError) as error:
         faults.append(_fault(path, error))
         return []
@@ -162,24 +158,13 @@ def _contents(directory: Path, faults: list[Fault]) -> Iterator[tuple[Path, Cont
             faults.append(_named(path, "trust-subdirectory", warning=True))
             continue
         try:
-            octets = _octets(path)
+            octets = regular.octets(path)
             if counts(path):
                 yield path, certfiles.read(octets)
             else:
                 faults.append(_unread(path, octets))
         except (*MALFORMED, OSError) as error:
             faults.append(_fault(path, error))
-
-
-def _octets(path: Path) -> bytes:
-    """A file's octets. Raises OSError, ValueError for what is no regular file, or too large; neither a pipe nor a device is waited for."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise ValueError("it is no regular file; remove it")
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-        octets = file.read(MOST_OCTETS + 1)
-    if len(octets) > MOST_OCTETS:
-        raise ValueError(f"it has more than {MOST_OCTETS >> 20} MB, as no file of certificates and revocation lists has")
-    return octets
 
 
 def _unread(path: Path, octets: bytes) -> Fault:
@@ -203,14 +188,14 @@ def _check_list(path: Path, crl: x509.CertificateRevocationList, authorities: tu
 
 def _pem(path: Path, name: str, _password: str) -> tuple[Signer, None]:
     # The full RSA check takes 40 ms a key, at every start; the comparison with the certificate finds a damaged key as well.
-    key = serialization.load_pem_private_key(path.read_bytes(), None, unsafe_skip_rsa_key_validation=True)
+    key = serialization.load_pem_private_key(regular.octets(path), None, unsafe_skip_rsa_key_validation=True)
     return Signer(name, SoftKey(_usable(key)), _certificate_beside(path)), None
 
 
 def _pkcs12(path: Path, name: str, password: str) -> tuple[Signer, None]:
     if not password:
         raise ValueError(f"needs its password: site: {{keys: {{{name}: {{password: env:NAME}}}}}}")
-    key, certificate, _ = pkcs12.load_key_and_certificates(path.read_bytes(), password.encode())
+    key, certificate, _ = pkcs12.load_key_and_certificates(regular.octets(path), password.encode())
     if certificate is None:
         raise ValueError("holds no certificate for its key")
     return Signer(name, SoftKey(_usable(key)), certificate), None
@@ -221,7 +206,7 @@ def _token(path: Path, name: str, password: str) -> tuple[Signer, TokenKey]:
     public = certificate.public_key()
     if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey):
         raise TypeError("the key is neither RSA, EC nor Ed25519")
-    key = TokenKey(name, Uri.parse(path.read_text(encoding="utf-8")), public, password)
+    key = TokenKey(name, Uri.parse(regular.words(path)), public, password)
     signer = Signer(name, key, certificate)
     key.prove()
     return signer, key
@@ -241,7 +226,10 @@ def _certificate_beside(path: Path) -> x509.Certificate:
     chain = path.with_suffix(".crt")
     if not chain.exists():
         raise ValueError(f"its certificate {chain.name} does not exist")
-    return x509.load_pem_x509_certificates(chain.read_bytes())[0]
+    try:
+        return x509.load_pem_x509_certificates(regular.octets(chain))[0]
+    except OSError as error:
+        raise ValueError(f"its certificate {chain.name} cannot be read: {error.strerror}") from error
 
 
 def _fault(path: Path, cause: Exception | str) -> Fault:

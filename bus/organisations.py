@@ -17,6 +17,7 @@ from datetime import date
 from enum import StrEnum
 from pathlib import Path
 
+from bus import regular
 from bus.errors import ConfigurationError, Fault
 
 #: Longest code: Amendment 1:2022 of QCVN 102 (13 before it).
@@ -96,7 +97,7 @@ class CodeBook:
     def load(cls, path: Path) -> "CodeBook":
         """The code book in the CSV file at ``path`` (UTF-8, with a heading). ConfigurationError names every bad line."""
         try:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+            lines = regular.words(path).splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError([Fault(str(path), 1, 1, f"the code book cannot be read: {error}")]) from None
         faults: list[Fault] = []

@@ -1,20 +1,31 @@
 """Whose the files are: what the daemon must be able to write, and which secrets may be read by others.
 
-``unwritable`` is asked before a daemon starts: one that reads its store and cannot write it would refuse every document. ``exposed`` is
-what ``check`` and ``run`` warn of. Both look at rights alone. ``handed_over`` keeps
-root's commands from leaving files that the daemon cannot write.
+``demand_writable`` is asked before a daemon starts: one that reads its store and cannot write it would refuse every document.
+``exposed`` is what ``check`` and ``run`` warn of, ``leaving`` what ``check`` does.
+``handed_over`` keeps root's commands from leaving files that the daemon cannot write.
 """
 
 import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from bus.errors import Deferred, Fault
+from bus import sitefiles
+from bus.errors import Deferred, Fault, text
 
-#: How the files of keys end, below certs/own and certs/development.
-_KEYS = (".key", ".p12", ".p11")
+#: How the files of keys end.
+_KEYS = (".key", ".p12", ".pfx", ".p11")
+_OTHERS = stat.S_IROTH | stat.S_IWOTH | stat.S_IRGRP | stat.S_IWGRP
+#: The text for the others of a kind.
+_MORE = {
+    "site-exposed": "site-exposed-more",
+    "site-link-nowhere": "site-link-nowhere-more",
+    "site-link-outside": "site-link-outside-more",
+    "site-no-file": "site-no-file-more",
+}
+#: Warnings of one kind that are told one by one.
+_MOST = 5
 
 
 def demand_writable(data: Path, *, embedded: bool) -> None:
@@ -44,27 +55,67 @@ def handed_over(root: Path) -> Iterator[None]:
 
 
 def exposed(root: Path) -> Iterator[Fault]:
-    """A warning for each secret that others than its owner can read, or replace."""
-    certs = root / "certs"
-    secrets = [path for place in ("own", "development") for path in sorted((certs / place).rglob("*")) if path.suffix in _KEYS]
-    for path in (root / "site.env", *secrets):
-        mode = _mode(path)
-        if mode & (stat.S_IROTH | stat.S_IWOTH | stat.S_IRGRP | stat.S_IWGRP):
-            yield _warning(path, root, mode, "chmod 600")
-    for directory in (root, certs, certs / "own"):
-        mode = _mode(directory)
-        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
-            yield _warning(directory, root, mode, "chmod o-w")
+    """A warning for each file of the site that others can read or change and should not, or that is no file."""
+    return _few(root, _strange)
 
 
-def _mode(path: Path) -> int:
+def leaving(root: Path) -> Iterator[Fault]:
+    """A warning for each link that leaves the site, or leads nowhere."""
+    return _few(root, _led)
+
+
+def _few(root: Path, look: Callable[[Path, Path], Iterator[tuple[str, dict[str, str]]]]) -> Iterator[Fault]:
+    """What ``look`` finds: of one kind the first few by name, and the number of the others."""
+    found: dict[str, list[Fault]] = {}
+    for path in _paths(root):
+        for key, values in look(path, root):
+            found.setdefault(key, []).append(_warning(path, root, key, values))
+    for key, warnings in found.items():
+        yield from warnings[:_MOST]
+        if len(warnings) > _MOST:
+            yield _warning(root / warnings[_MOST].file, root, _MORE[key], {"count": len(warnings) - _MOST})
+
+
+def _paths(root: Path) -> Iterator[Path]:
+    """Everything that a site is made of; what lies behind a link to a directory is not looked at."""
+    yield from (root, root / "routes.yaml", root / "site.env", root / "data", root / "data" / "bus.db")
+    for top in (root / "certs", root / "schemas"):
+        yield top
+        for directory, directories, files in os.walk(top):
+            yield from (Path(directory, name) for name in sorted([*directories, *files]))
+
+
+def _led(path: Path, root: Path) -> Iterator[tuple[str, dict[str, str]]]:
+    if path == root or not path.is_symlink():
+        return
+    if not path.exists():
+        yield "site-link-nowhere", {"target": str(path.readlink())}
+    elif not path.resolve().is_relative_to(root.resolve()):
+        yield "site-link-outside", {"target": str(path.resolve())}
+
+
+def _strange(path: Path, root: Path) -> Iterator[tuple[str, dict[str, str]]]:
     try:
-        return path.stat().st_mode
+        mode = path.stat().st_mode
     except OSError:
-        return 0
+        return
+    rights = f"{stat.S_IMODE(mode):04o}"
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        yield "site-no-file", {}
+    elif mode & _OTHERS and stat.S_ISREG(mode) and _secret(path, root):
+        yield "site-exposed", {"rights": rights, "cure": "chmod 600"}
+    elif mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+        yield "site-exposed", {"rights": rights, "cure": "chmod o-w"}
 
 
-def _warning(path: Path, root: Path, mode: int, cure: str) -> Fault:
-    name, rights = path.relative_to(root).as_posix(), f"{stat.S_IMODE(mode):04o}"
-    text = f"others than its owner can read or change it (mode {rights}): {cure}"
-    return Fault(name, 1, 1, text, warning=True, vi=f"người khác chủ sở hữu đọc hoặc sửa được (quyền {rights}): {cure}")
+def _secret(path: Path, root: Path) -> bool:
+    if path == root / "site.env" or path.suffix in _KEYS:
+        return True
+    with contextlib.suppress(OSError):
+        return path.is_relative_to(root / "certs") and sitefiles.holds_key(path)
+    return False
+
+
+def _warning(path: Path, root: Path, key: str, values: Mapping[str, object]) -> Fault:
+    name = path.relative_to(root).as_posix()
+    return Fault(name, 1, 1, text(key, "en", **values), warning=True, vi=text(key, "vi", **values))

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from bus import keyfiles
 from bus.methods import PrivateKey
 
 #: Names of key types, for options and error messages.
@@ -29,6 +30,8 @@ _LIFE = timedelta(days=730)
 _BACKDATED = timedelta(days=1)
 _CRL_LIFE = timedelta(days=30)
 _LOCAL = ("localhost", "127.0.0.1")
+#: How the names of the authorities begin that are made here: by it they are known again.
+_MARK = "Development CA of "
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +52,28 @@ def development(
     key_type: str = "rsa-2048",
 ) -> None:
     """Write ``own/``, ``trust/<partner>/ca.crt`` and ``development/…`` for a site; ``partners``: partner name to organisation name."""
-    authority = create_authority(certs / "development", "ca", f"Development CA of {organisation_name}", organisation_name, now)
+    authority = create_authority(certs / "development", "ca", f"{_MARK}{organisation_name}", organisation_name, now)
     _write_certificates(certs / "own" / "ca.crt", authority.certificate)
     _identity(certs / "own", "bus", authority, organisation_name, now, hosts, key_type)
     for partner, name in partners.items():
         home = certs / "development" / partner
-        partner_authority = create_authority(home, "ca", f"Development CA of {name}", name, now)
+        partner_authority = create_authority(home, "ca", f"{_MARK}{name}", name, now)
         _write_certificates(certs / "trust" / partner / "ca.crt", partner_authority.certificate)
         _identity(home, "system", partner_authority, name, now, hosts, key_type)
+
+
+def in_use(certs: Path) -> list[str]:
+    """Names, below ``certs``, of our keys and of partners' directories that rest on an authority which ``development`` made; sorted."""
+    found = {f"own/{path.stem}" for path in (certs / "own").glob("*.key") if _of_development(path.with_suffix(".crt"))}
+    places = (path for path in (certs / "trust").glob("*") if path.is_dir())
+    found |= {f"trust/{place.name}" for place in places if any(_of_development(path) for path in place.iterdir() if path.is_file())}
+    return sorted(found)
+
+
+def _of_development(path: Path) -> bool:
+    """Whether a certificate in this file was made here: by its issuer's name."""
+    issuers = (one.issuer for one in keyfiles.certificates(path, []))
+    return any(str(name.value).startswith(_MARK) for issuer in issuers for name in issuer.get_attributes_for_oid(NameOID.COMMON_NAME))
 
 
 def create_authority(directory: Path, name: str, common_name: str, organisation: str, now: datetime) -> Authority:

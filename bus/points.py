@@ -38,6 +38,7 @@ POINTS: Final[Mapping[str, str]] = {
     "timestamp.fetched": "the authority has time-stamped a checkpoint; the token is not stored",
     # A restore, which an operator types.
     "restore.marked": "a backup is unpacked beside data/, and it is noted what takes whose place; data/ is as it was",
+    "restore.added": "the site has the files that it lacked; data/ is as it was",
     "restore.aside": "what was in data/ has another name; there is no data/",
     "restore.placed": "the backup is in data/; the note is still there",
     # The daemon's own life.

@@ -24,6 +24,8 @@ FLOORS: dict[str, int] = {
     "bus.merkle": 0,
     "bus.folding": 0,
     "bus.durable": 0,
+    "bus.regular": 0,
+    "bus.sitefiles": 1,
     "bus.datadir": 1,
     # 1: tools over words
     "bus.xmlio": 1,

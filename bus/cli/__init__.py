@@ -14,7 +14,7 @@ from pathlib import Path
 import typer
 
 from bus import ownership
-from bus.cli import messages, partners, proofs, refusals, screen, site, upkeep
+from bus.cli import backups, messages, partners, proofs, refusals, screen, site, upkeep
 from bus.errors import BusError, ConfigurationError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ site.register(app)
 messages.register(app)
 refusals.register(app)
 upkeep.register(app)
+backups.register(app)
 proofs.register(app)
 partners.register(app)
 

@@ -8,13 +8,16 @@ from typing import Annotated
 
 import typer
 
-from bus import config, continuity, daemon, lock, log, scaffold
+from bus import config, continuity, daemon, lock, log, ownership, pki, scaffold
 from bus.cli.opening import surveyed
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say, table
 from bus.config.components import Component
-from bus.errors import Fault
+from bus.errors import LANGUAGES, Fault, text
 from bus.listeners import CannotListen, OperatorsCannotListen
 from bus.operators import NoAddress
+
+#: Names in one warning.
+_MOST_NAMED = 4
 
 
 def init(directory: Annotated[Path, typer.Argument(help="A new or empty directory.")], json: JsonOption = False) -> None:
@@ -36,7 +39,8 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Report every fault of the site's files, one a line; exit 1 if any is more than a warning, or --strict."""
-    faults = continuity.check(site, os.environ, daemon.store_url(site, os.environ), daemon.utc_now)
+    found = continuity.check(site, os.environ, daemon.store_url(site, os.environ), daemon.utc_now)
+    faults = [*found, *ownership.leaving(site), *_of_development(site)]
     wrong = [fault for fault in faults if strict or not fault.warning]
     if json:
         emit([{"file": f.file, "line": f.line, "column": f.column, "text": f.text, "warning": f.warning} for f in faults])
@@ -45,6 +49,16 @@ def check(
             print(fault.said(language()))
         print(say("cli-check-faults", count=len(wrong)) if wrong else say("cli-check-good"))
     raise typer.Exit(1 if wrong else 0)
+
+
+def _of_development(site: Path) -> list[Fault]:
+    """One warning for all the keys and authorities of development that the site rests on."""
+    names = pki.in_use(site / "certs")
+    if not names:
+        return []
+    shown = ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
+    said = {language: text("development-keys", language, names=shown) for language in LANGUAGES}
+    return [Fault("certs", 1, 1, said["en"], warning=True, vi=said["vi"])]
 
 
 def run(

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bus import regular
 from bus.config import marks
 from bus.config.faults import Faults
 from bus.errors import Fault, suggestion
@@ -54,7 +55,7 @@ def read(root: Path, environment: Mapping[str, str], faults: list[Fault]) -> dic
 
 def _lines(path: Path, faults: list[Fault]) -> list[bytes]:
     try:
-        octets = path.read_bytes()
+        octets = regular.octets(path)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -116,6 +117,6 @@ class Outside:
 
     def _from_file(self, reference: str) -> str:
         try:
-            return (self._root / reference.removeprefix(_FILE)).read_text(encoding="utf-8-sig").rstrip("\r\n")
+            return regular.words(self._root / reference.removeprefix(_FILE)).rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             raise ValueError(f"{reference!r} cannot be read: {getattr(error, 'strerror', None) or 'not UTF-8 text'}") from None

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from bus import regular
 from bus.config import environment as outside
 from bus.config import marks
 from bus.config.blocks import SiteFile
@@ -83,7 +84,7 @@ def salvage(root: Path, environment: Mapping[str, str], clock: Clock) -> tuple[R
 def _blocks(root: Path) -> dict[str, Any]:
     """The top-level blocks that are YAML by themselves."""
     try:
-        text = (root / FILE).read_text(encoding="utf-8-sig", errors="replace")
+        text = regular.octets(root / FILE).decode("utf-8-sig", "replace")
     except OSError:
         return {}
     found: dict[str, Any] = {}
@@ -118,7 +119,7 @@ def _everything(root: Path, environment: Mapping[str, str], faults: list[Fault],
 
 def _text(root: Path) -> str:
     try:
-        return (root / FILE).read_text(encoding="utf-8-sig")
+        return regular.words(root / FILE)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         text = f"cannot be read: {reason}; is {str(root)!r} a site? 'govbus init' makes one"

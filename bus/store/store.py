@@ -361,11 +361,16 @@ class Store(Questions):
             chosen = archive.segment(snapshot, stamp(order.before), stamp(since) if since else "")
             return archive.write(snapshot, chosen, order, path)
 
-    def backup(self, path: Path, site: Mapping[str, Path], said: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Copy an embedded store to ``path`` while it is in use. Raises Rejected 5.3.3 for another, Deferred 4.3.1. See ``backup``."""
+    def backup(
+        self, path: Path, site: Mapping[str, Path], said: Mapping[str, Any], seal: Callable[[bytes], bytes] | None = None
+    ) -> Mapping[str, Any]:
+        """Copy an embedded store to ``path`` while it is in use. Raises Rejected 5.3.3 for another, Deferred 4.3.1. See ``backup``.
+
+        ``seal`` gives the signature of the manifest's octets, or none.
+        """
         if not isinstance(self._files, Files):
             raise Rejected("backup-elsewhere")
-        return backup.write(self._engines[1], self._files, path, site, said)
+        return backup.write(self._engines[1], self._files, path, site, said, seal)
 
     async def hold_back(self, work: Work, code: str, reasons: Mapping[str, str]) -> None:
         """Keep a delivery that failed by our own fault for an operator's word. Raises LostClaim."""

@@ -70,7 +70,7 @@ def backup(whole: Path) -> Path:
     return whole.parent / "backup.tar"
 
 
-@pytest.mark.parametrize("point", ["restore.marked", "restore.aside", "restore.placed"])
+@pytest.mark.parametrize("point", ["restore.marked", "restore.added", "restore.aside", "restore.placed"])
 def test_a_restore_that_is_killed_keeps_every_command_away_and_is_done_again(site: Path, backup: Path, point: str) -> None:
     """Wherever it dies: nobody opens or makes a store until the same command is typed again, and that one ends well."""
     killed = govbus("restore", backup, "--site", site, "--reason", "disk", kill_at=point)

@@ -249,8 +249,7 @@ async def test_a_restored_store_goes_on_with_its_checkpoints(
     sealed.backup(path, {}, {"at": clock().isoformat(), "by": "an", "keys": False})
     await life(sealed, clock, 5)
     await checkpoint(sealed, evidence, clock)
-    restored_to = tmp_path / "restored"
-    backup.unpack(path, restored_to, tmp_path / "site")
+    restored_to = backup.unpack(path, tmp_path / "restored").data
     restored = open_store(at=f"sqlite:///{restored_to / 'bus.db'}", blobs=restored_to / "blobs")
     assert [each.number for each in restored.checkpoints_since(1)] == [1, 2, 3]
     await life(restored, clock, 6)

@@ -57,7 +57,7 @@ AT_START = {"release": ("ministry",), "take": ("ministry",)}
 NOT_IN_A_LIFE = {"expire", "alarm", "note", "fill_some", "rename", "hold", "prove", "use"}
 
 #: Points that no daemon comes to, but a command: tests/bugs/test_restore.py kills it at each.
-BY_HAND = {"restore.marked", "restore.aside", "restore.placed"}
+BY_HAND = {"restore.marked", "restore.added", "restore.aside", "restore.placed"}
 
 #: What takes a document of a certain kind to come to.
 _WAYS = {
