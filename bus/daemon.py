@@ -203,7 +203,7 @@ class Daemon:
         if beginning.hung_up():
             self._reload()
         self._warn()
-        await self._store.take(self._loaded.site.codes())
+        await self._store.take(self._loaded.site.codes(), self._loaded.site.quotas())
         await self._engine.start()
         self._health.wakeup = self._listen_to_others()
         watching = [asyncio.create_task(loop) for loop in (self._responders.run(), self._watch.run(), self._health.run())]
@@ -319,7 +319,7 @@ class Daemon:
         try:
             # Schemas take a second to compile: not on the loop.
             loaded, digest = await UPKEEP.run(continuity.take_up, self._root, self._environment, self._url, utc_now)
-            await self._store.take(loaded.site.codes())
+            await self._store.take(loaded.site.codes(), loaded.site.quotas())
         except ConfigurationError as error:
             _log.error(log.RELOAD_FAILED, faults=[str(fault) for fault in error.faults])
             self._teller.refused(begun, error.faults)

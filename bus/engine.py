@@ -24,7 +24,7 @@ from typing import Any
 
 import structlog
 
-from bus import conditions, log, metrics, points
+from bus import conditions, log, mailboxes, metrics, points
 from bus.checkpointing import Checkpointing
 from bus.delivery import ROUTE_PREFIX
 from bus.endpoint import Adapter, Answer, Fetched, Pending, SignedRequest
@@ -123,6 +123,7 @@ class Engine:
             with self._lanes.at_once(owed) as owed:
                 answer = await self._store.accept(message, *owed, receipts_to=route.receipts, note=note, request=request)
         except Exception as error:
+            mailboxes.refused(error)
             await self.refuse(endpoint, message.header(SENDER), error, message.digest, message)
             raise
         points.reach("accept.stored")
@@ -333,6 +334,7 @@ class Engine:
         failure = of_ours(work, failure)
         points.reach("lane.failed")
         self._faults.tell(work.delivery.id, failure)
+        mailboxes.refused(failure)
         try:
             if isinstance(failure, Rejected):
                 await self._bury(work, Status.REJECTED, failure.code, failure.reasons)

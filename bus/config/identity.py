@@ -11,6 +11,7 @@ from bus.errors import LANGUAGES, ConfigurationError, Fault, suggestion, text
 from bus.keys import KeyEntry, Keyring
 from bus.ocsp import SKEW
 from bus.organisations import CodeBook
+from bus.quotas import Quota
 from bus.revocation import Rules
 from bus.schemas import Library
 from bus.signature.policy import named
@@ -39,6 +40,8 @@ def partners(reading: Reading) -> dict[str, Partner]:
             block.password.get_secret_value(),
             signatures=named(block.signatures, block.legacy),
             demands=_demands(block),
+            mailbox=Quota(block.mailbox.messages, block.mailbox.bytes),
+            rate=block.rate.rate() if block.rate else None,
         )
     return found
 
