@@ -81,6 +81,9 @@ class Bus(Protocol):
     async def refuse(self, endpoint: str, partner: str, error: Exception, digest: str) -> str:
         """Journal a refusal that happened before there was a message; returns the reference to put in the fault."""
 
+    def turn(self, partner: str) -> None:
+        """Count one request of a partner that was identified, at whichever door. Deferred 4.3.2 when it calls more often than it may."""
+
     async def once(self, partner: str, digest: str, until: datetime) -> None:
         """Use up what counts once for the whole site, such as a nonce, by its SHA-256. Rejected 5.7.9 when it was used before."""
 

@@ -14,8 +14,10 @@ it says has happened is what the store has committed, and what is not committed 
 """
 
 import asyncio
+import math
 import random
 import secrets
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -37,6 +39,7 @@ from bus.offload import act_for, offload
 from bus.options import PushOptions
 from bus.organisations import Organisation
 from bus.ourselves import OwnFaults, changed, is_held_for, of_ours
+from bus.quotas import Rates
 from bus.receipt import Status
 from bus.refusals import Refusals, as_failure
 from bus.retry import RetryPolicy
@@ -79,6 +82,7 @@ class Engine:
         steady: Clock | None = None,
         lease: timedelta = LEASE,
         checkpointing: Checkpointing | None = None,
+        rates: Rates | None = None,
     ) -> None:
         """An engine that is not started.
 
@@ -86,6 +90,7 @@ class Engine:
         ``steady``    the clock by which things end for good (``bus.steady``), where ``clock`` may leap
         ``lease``     how long a claim lasts; losing a node costs this much
         ``checkpointing``   what signs and time-stamps the journal, and stops acceptance when it has not been for too long
+        ``rates``     what counts how often partners call
         """
         self._site = site
         self._store = store
@@ -103,6 +108,8 @@ class Engine:
         self._checkpointing = checkpointing
         self._refusals = Refusals(store, clock, site)
         self._faults = OwnFaults()
+        self._rates = rates or Rates(time.monotonic)
+        self._rates.declare(site.rates())
         self._loops: set[asyncio.Task[None]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -155,6 +162,11 @@ class Engine:
     async def refuse(self, endpoint: str, partner: str, error: Exception, digest: str, message: Message | None = None) -> str:
         """Journal a refusal once, and return its reference (``bus.refusals``). ``message``: what was refused, where it could be read."""
         return await self._refusals.refuse(endpoint, partner, error, digest, message)
+
+    def turn(self, partner: str) -> None:
+        """Let one request of a partner in, where its rate allows it."""
+        if wait := self._rates.wait(partner):
+            raise Deferred("rate-exceeded", retry_after=float(math.ceil(wait)), partner=partner)
 
     async def once(self, partner: str, digest: str, until: datetime) -> None:
         """Use up a nonce on every node."""
@@ -403,6 +415,7 @@ class Engine:
         self._site, self._endpoints, self._routes = site, endpoints, routes
         self._housekeeping.routes = routes
         self._refusals.site = site
+        self._rates.declare(site.rates())
         points.reach("reload.swapped")
         for adapter in endpoints.values():
             await adapter.start(self)

@@ -39,23 +39,24 @@ QUOTA: Final = Quota()
 
 @dataclass(slots=True)
 class Rates:
-    """The turns of this process's partners (a token bucket each). ``declared``: by partner; who is not among them has no limit.
+    """The turns of this process's partners (a token bucket each), of ``processes`` that answer the same doors. ``clock``: seconds.
 
-    There are never more buckets than partners with a rate: a stranger has none.
+    Who has no rate has no limit, and no bucket: there are never more of them than partners with a rate, and a stranger has none.
     """
 
     clock: Callable[[], float]
-    declared: Mapping[str, Rate] = field(default_factory=dict)
+    processes: int = 1
+    _declared: Mapping[str, Rate] = field(default_factory=dict)
     _left: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def declare(self, rates: Mapping[str, Rate]) -> None:
-        """Another generation's rates. Who stays keeps what it has used up."""
-        self.declared = dict(rates)
+        """A generation's rates, by partner. Who stays keeps what it has used up."""
+        self._declared = {name: rate.among(self.processes) for name, rate in rates.items()}
         self._left = {name: left for name, left in self._left.items() if name in rates}
 
     def wait(self, partner: str) -> float:
         """Take a turn: 0.0 where there is one, else how many seconds it is until there is, and nothing is taken."""
-        rate = self.declared.get(partner)
+        rate = self._declared.get(partner)
         if rate is None:
             return 0.0
         now = self.clock()
