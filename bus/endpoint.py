@@ -105,8 +105,8 @@ class Bus(Protocol):
     def organisations(self, changed_since: date | None = None) -> Sequence[Organisation]:
         """The code book."""
 
-    async def known(self, endpoint: str, sender_message_id: str) -> bool:
-        """Whether a message with this sender's id already came in at this endpoint (a poller need not fetch it again)."""
+    async def known(self, endpoint: str, partner: str, sender_message_id: str) -> bool:
+        """Whether a message that this partner knows by this id already came in at this endpoint (a poller need not fetch it again)."""
 
 
 @dataclass(frozen=True, slots=True)

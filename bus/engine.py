@@ -194,9 +194,9 @@ class Engine:
         """Signed receipts that concern this partner."""
         return await self._store.receipts(partner, message_id)
 
-    async def known(self, endpoint: str, sender_message_id: str) -> bool:
+    async def known(self, endpoint: str, partner: str, sender_message_id: str) -> bool:
         """Whether a poller already brought this message in."""
-        return await self._store.known(endpoint, sender_message_id)
+        return await self._store.known(endpoint, partner, sender_message_id)
 
     def organisations(self, changed_since: date | None = None) -> Sequence[Organisation]:
         """The code book, or what of it changed since a day."""

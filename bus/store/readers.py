@@ -92,13 +92,13 @@ class Readers:
             found += map(_pending, self._rows(query.limit(limit - len(found))))
         return found
 
-    def known(self, endpoint: str, sender_key: str) -> bool:
-        """Whether a message with this key came in at this endpoint."""
-        # A sender's own key is the id it knows the message by, and that is indexed.
-        named = sa.and_(messages.c.public_id == sender_key, messages.c.sender_key == sender_key)
-        stored = sa.select(messages.c.id).where(named, messages.c.endpoint == endpoint)
-        pruned = sa.select(tombstones.c.message_id).where(tombstones.c.sender_key == sender_key, tombstones.c.endpoint == endpoint)
-        return bool(self._rows(stored.limit(1)) or self._rows(pruned.limit(1)))
+    def known(self, endpoint: str, sender: str, sender_key: str) -> bool:
+        """Whether a message of this partner with this key came in at this endpoint, pruned since or not."""
+        return any(
+            self._rows(sa.select(table.c.sender).where(*_sent_under(table, name, sender_key), table.c.endpoint == endpoint))
+            for name in self.names.of(sender)
+            for table in (messages, tombstones)
+        )
 
     def sent(self, sender: str, sender_key: str) -> bool:
         """Whether a partner sent a message under this key, pruned since or not."""
@@ -244,6 +244,10 @@ class Readers:
     def targets_with_work(self, now: datetime) -> list[str]:
         """Targets that have something to claim at ``now``. Costs two steps in the index a target, however much waits."""
         return [row.target for row in self._rows(_WITH_WORK.params(now=stamp(now)))]
+
+
+def _sent_under(table: sa.Table, sender: str, sender_key: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return table.c.sender == sender, table.c.sender_key == sender_key
 
 
 def _with_work() -> Query:

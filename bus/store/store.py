@@ -349,9 +349,9 @@ class Store(Questions):
         """Signed receipts of a message this partner sent, or has in its mailbox; oldest first."""
         return await READS.run(partial(self._read.receipts_for, partner, message_id))
 
-    async def known(self, endpoint: str, sender_message_id: str) -> bool:
-        """Whether a message with this sender's id already came in at this endpoint."""
-        return await READS.run(partial(self._read.known, endpoint, sender_message_id))
+    async def known(self, endpoint: str, partner: str, sender_message_id: str) -> bool:
+        """Whether a message that this partner knows by this id already came in at this endpoint."""
+        return await READS.run(partial(self._read.known, endpoint, partner, sender_message_id))
 
     # --- operators --------------------------------------------------------------------------------------------------
 
