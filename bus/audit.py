@@ -113,7 +113,7 @@ class _Audit:
 
     def report(self) -> Report:
         journalled = (self._bases, self._guards, self._chains, self._checkpoints)
-        for check in (*journalled, self._numbers, self._names, self._deliveries, self._octets, self._conservation):
+        for check in (*journalled, self._numbers, self._names, self._mailboxes, self._deliveries, self._octets, self._conservation):
             self._readable(f"audit{check.__name__.replace('_', ' ')}", check)
         more = self.counts["findings"] - len(self.findings)
         findings = [*self.findings, f"and {more} more"] if more else self.findings
@@ -252,6 +252,11 @@ class _Audit:
             became = replayed(json.loads(row.detail) for row in told)
             for name in sorted(became.items() ^ self.store.became().items()):
                 self._find(f"partner {name[0]}: what it is called now is not what the journal says")
+
+    def _mailboxes(self) -> None:
+        """How full they are; an archive says nothing of that."""
+        for owner in self.store.miscounted() if self.whole else ():
+            self._find(f"mailbox {owner}: holds something else than is counted for it")
 
     def _checkpoints(self) -> None:
         """What was stated about the journal, and time-stamped; an archive has nothing of that."""

@@ -28,6 +28,8 @@ STORE: Final = "store-unavailable"
 TOKEN: Final = "token-unavailable"  # noqa: S105 - a condition
 REVOCATION: Final = "revocation-unavailable"
 TIMESTAMPS: Final = "timestamps-stale"
+MAILBOX_FILLING: Final = "mailbox-filling"
+MAILBOX_FULL: Final = "mailbox-full"
 
 #: Seconds without another one after which burials are over.
 BURIED_QUIET: Final = 900.0
@@ -58,6 +60,8 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         STORE: Kind(log.STORE_UNAVAILABLE, log.STORE_BACK, "critical", stops=True),
         TOKEN: Kind(log.TOKEN_DOWN, log.TOKEN_BACK, "critical", stops=True),
         REVOCATION: Kind(log.REVOCATION_DOWN, log.REVOCATION_BACK, shown="revocation"),
+        MAILBOX_FILLING: Kind(log.MAILBOX_FILLING, log.MAILBOX_FILLING_OVER),
+        MAILBOX_FULL: Kind(log.MAILBOX_FULL, log.MAILBOX_FULL_OVER, "critical"),
         TIMESTAMPS: Kind(log.TIMESTAMPS_STALE, log.TIMESTAMPS_BACK, "critical", stops=True),
     }
 )

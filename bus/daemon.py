@@ -38,6 +38,7 @@ from bus.lock import sole_daemon
 from bus.node import Node
 from bus.offload import UPKEEP
 from bus.ownership import demand_writable
+from bus.quotas import Rates
 from bus.receipt import Receipt
 from bus.responders import Responders, kept
 from bus.site import Site
@@ -146,9 +147,9 @@ def opened(root: Path, environment: Mapping[str, str], chain: str) -> Iterator[t
 
 
 class Daemon:
-    """One worker process: engine, doors and signals."""
+    """One worker process, of ``processes``: engine, doors and signals."""
 
-    def __init__(self, root: Path, environment: Mapping[str, str], chain: str, listening: Callable[[], None]) -> None:
+    def __init__(self, root: Path, environment: Mapping[str, str], chain: str, listening: Callable[[], None], processes: int = 1) -> None:
         self._root = root
         self._listening = listening
         self._environment = environment
@@ -174,6 +175,7 @@ class Daemon:
             lease=self._node.lease,
             steady=Steady(utc_now, time.monotonic),
             checkpointing=self._checkpointing,
+            rates=Rates(time.monotonic, processes),
         )
         keyring = self._loaded.site.keyring
         self._responders = Responders(root / "data" / "revocation", utc_now, keyring.statuses, keyring.authorities())
@@ -203,7 +205,7 @@ class Daemon:
         if beginning.hung_up():
             self._reload()
         self._warn()
-        await self._store.take(self._loaded.site.codes())
+        await self._store.take(self._loaded.site.codes(), self._loaded.site.quotas())
         await self._engine.start()
         self._health.wakeup = self._listen_to_others()
         watching = [asyncio.create_task(loop) for loop in (self._responders.run(), self._watch.run(), self._health.run())]
@@ -319,7 +321,7 @@ class Daemon:
         try:
             # Schemas take a second to compile: not on the loop.
             loaded, digest = await UPKEEP.run(continuity.take_up, self._root, self._environment, self._url, utc_now)
-            await self._store.take(loaded.site.codes())
+            await self._store.take(loaded.site.codes(), loaded.site.quotas())
         except ConfigurationError as error:
             _log.error(log.RELOAD_FAILED, faults=[str(fault) for fault in error.faults])
             self._teller.refused(begun, error.faults)
@@ -383,7 +385,7 @@ def run(
                     notify.tell(environment, notify.READY)
 
             metrics.join(chain)
-            _work(Daemon(root, environment, chain, listening), listener, for_operators)
+            _work(Daemon(root, environment, chain, listening, len(each)), listener, for_operators)
 
         if len(each) == 1:
             work(each[0])

@@ -81,6 +81,9 @@ class Bus(Protocol):
     async def refuse(self, endpoint: str, partner: str, error: Exception, digest: str) -> str:
         """Journal a refusal that happened before there was a message; returns the reference to put in the fault."""
 
+    def turn(self, partner: str) -> None:
+        """Count one request of a partner that was identified, at whichever door. Deferred 4.3.2 when it calls more often than it may."""
+
     async def once(self, partner: str, digest: str, until: datetime) -> None:
         """Use up what counts once for the whole site, such as a nonce, by its SHA-256. Rejected 5.7.9 when it was used before."""
 
@@ -102,8 +105,8 @@ class Bus(Protocol):
     def organisations(self, changed_since: date | None = None) -> Sequence[Organisation]:
         """The code book."""
 
-    async def known(self, endpoint: str, sender_message_id: str) -> bool:
-        """Whether a message with this sender's id already came in at this endpoint (a poller need not fetch it again)."""
+    async def known(self, endpoint: str, partner: str, sender_message_id: str) -> bool:
+        """Whether a message that this partner knows by this id already came in at this endpoint (a poller need not fetch it again)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,10 @@ it says has happened is what the store has committed, and what is not committed 
 """
 
 import asyncio
+import math
 import random
 import secrets
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -24,7 +26,7 @@ from typing import Any
 
 import structlog
 
-from bus import conditions, log, metrics, points
+from bus import conditions, log, mailboxes, metrics, points
 from bus.checkpointing import Checkpointing
 from bus.delivery import ROUTE_PREFIX
 from bus.endpoint import Adapter, Answer, Fetched, Pending, SignedRequest
@@ -37,6 +39,7 @@ from bus.offload import act_for, acting_for, offload
 from bus.options import PushOptions
 from bus.organisations import Organisation
 from bus.ourselves import OwnFaults, changed, is_held_for, of_ours
+from bus.quotas import Rates
 from bus.receipt import Status
 from bus.refusals import Refusals, as_failure
 from bus.retry import RetryPolicy
@@ -79,6 +82,7 @@ class Engine:
         steady: Clock | None = None,
         lease: timedelta = LEASE,
         checkpointing: Checkpointing | None = None,
+        rates: Rates | None = None,
     ) -> None:
         """An engine that is not started.
 
@@ -86,6 +90,7 @@ class Engine:
         ``steady``    the clock by which things end for good (``bus.steady``), where ``clock`` may leap
         ``lease``     how long a claim lasts; losing a node costs this much
         ``checkpointing``   what signs and time-stamps the journal, and stops acceptance when it has not been for too long
+        ``rates``     what counts how often partners call
         """
         self._site = site
         self._store = store
@@ -103,6 +108,8 @@ class Engine:
         self._checkpointing = checkpointing
         self._refusals = Refusals(store, clock, site)
         self._faults = OwnFaults()
+        self._rates = rates or Rates(time.monotonic)
+        self._rates.declare(site.rates())
         self._loops: set[asyncio.Task[None]] = set()
         self._retiring: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -126,6 +133,7 @@ class Engine:
             with self._lanes.at_once(owed) as owed:
                 answer = await self._store.accept(message, *owed, receipts_to=route.receipts, note=note, request=request)
         except Exception as error:
+            mailboxes.refused(error)
             await self.refuse(endpoint, message.header(SENDER), error, message.digest, message)
             raise
         points.reach("accept.stored")
@@ -163,6 +171,11 @@ class Engine:
         """Journal a refusal once, and return its reference (``bus.refusals``). ``message``: what was refused, where it could be read."""
         return await self._refusals.refuse(endpoint, partner, error, digest, message)
 
+    def turn(self, partner: str) -> None:
+        """Let one request of a partner in, where its rate allows it."""
+        if wait := self._rates.wait(partner):
+            raise Deferred("rate-exceeded", retry_after=float(math.ceil(wait)), partner=partner)
+
     async def once(self, partner: str, digest: str, until: datetime) -> None:
         """Use up a nonce on every node."""
         await self._store.once(partner, digest, until)
@@ -189,9 +202,9 @@ class Engine:
         """Signed receipts that concern this partner."""
         return await self._store.receipts(partner, message_id)
 
-    async def known(self, endpoint: str, sender_message_id: str) -> bool:
+    async def known(self, endpoint: str, partner: str, sender_message_id: str) -> bool:
         """Whether a poller already brought this message in."""
-        return await self._store.known(endpoint, sender_message_id)
+        return await self._store.known(endpoint, partner, sender_message_id)
 
     def organisations(self, changed_since: date | None = None) -> Sequence[Organisation]:
         """The code book, or what of it changed since a day."""
@@ -341,6 +354,7 @@ class Engine:
         failure = of_ours(work, failure)
         points.reach("lane.failed")
         self._faults.tell(work.delivery.id, failure)
+        mailboxes.refused(failure)
         try:
             if isinstance(failure, Rejected):
                 await self._bury(work, Status.REJECTED, failure.code, failure.reasons)
@@ -409,6 +423,7 @@ class Engine:
         self._site, self._endpoints, self._routes = site, endpoints, routes
         self._housekeeping.routes = routes
         self._refusals.site = site
+        self._rates.declare(site.rates())
         points.reach("reload.swapped")
         for adapter in endpoints.values():
             await adapter.start(self)

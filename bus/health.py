@@ -22,7 +22,7 @@ from typing import Final
 
 import orjson
 
-from bus import conditions, metrics
+from bus import conditions, mailboxes, metrics
 from bus.checkpointing import Checkpointing
 from bus.config import Loaded
 from bus.delivery import ROUTE_PREFIX, State
@@ -94,7 +94,7 @@ class Health:
 
     def __post_init__(self) -> None:
         self._disk = Look("disk", lambda: _try_writing(self.root / "data"), PATIENCE)
-        self._backlog = Look("backlog", lambda: self._tell_backlog(self.store.gauges()), PATIENCE)
+        self._backlog = Look("backlog", self._count, PATIENCE)
 
     # --- pages ------------------------------------------------------------------------------------------------------
 
@@ -198,6 +198,10 @@ class Health:
             if entry.kind in IN_USE:
                 ends[entry.name] = min(entry.not_after, ends.get(entry.name, entry.not_after))
         metrics.CERTIFICATE_DAYS.tell({(name,): (end - now).total_seconds() / 86400 for name, end in ends.items()})
+
+    def _count(self) -> None:
+        self._tell_backlog(self.store.gauges())
+        mailboxes.tell(self.store.mailboxes())
 
     def _tell_backlog(self, gauges: Iterable[Gauge]) -> None:
         """Every target there is says how much stands there, also when that is nothing: a rule on a series that is gone is silent."""

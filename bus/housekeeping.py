@@ -1,7 +1,7 @@
 """Housekeeping: what must happen because time has passed, and not because anybody did anything.
 
 Every round: claims whose lease is over are given back, wherever their worker died; mailbox deliveries that nobody confirmed in their time
-expire; so do those that wait in a lane which does not send.
+expire; so do those that wait in a lane which does not send. Mailboxes that fill up are told of.
 Messages of before are given the names that they are searched by (``store.naming``), some a round.
 Now and then: nonces that no longer count are forgotten, and mailbox deliveries that should be confirmed by now (``confirm-within:``) raise
 an alarm, once and then daily.
@@ -17,8 +17,9 @@ from datetime import timedelta
 
 import structlog
 
-from bus import log, metrics
+from bus import log, mailboxes, metrics
 from bus.lanes import Lane, Lanes, buried, trouble
+from bus.offload import READS
 from bus.retry import RetryPolicy
 from bus.route import Route
 from bus.site import Clock
@@ -62,6 +63,7 @@ class Housekeeping:
             self._lanes.nudge_all()
         for lane in self._lanes.stopped():
             await self._expire(lane)
+        mailboxes.look(await READS.run(self._store.mailboxes))
         for _ in range(_BATCHES):
             if not await self._store.name_some():
                 break

@@ -38,8 +38,10 @@ from bus.trust import (
     subject_key_identifier,
 )
 
-#: Identified certificates remembered; one a partner's system is usual, so this is far above any real site.
-_REMEMBERED = 4096
+#: Identified certificates of one partner that are remembered; one for each of its systems is usual, so this is far above any real site.
+_REMEMBERED = 512
+#: Octets of a certificate, with what came with it, that is remembered.
+_SMALL = 64 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +152,18 @@ class Keyring:
             return known.partner
         parsed = readable(certificate)
         partner, until = self._identify(parsed, at, purpose, [readable(one) for one in chain])
-        if len(self._identified) >= _REMEMBERED:
-            self._identified.clear()
-        self._identified[place] = _Known(parsed, partner, hour, version, until)
+        self._remember(place, _Known(parsed, partner, hour, version, until))
         return partner
+
+    def _remember(self, place: tuple[bytes, Purpose, tuple[bytes, ...]], known: _Known) -> None:
+        """Bounded for each partner, whose oldest goes first: nobody's many certificates have another's looked at anew."""
+        self._identified.pop(place, None)
+        if len(place[0]) + sum(map(len, place[2])) > _SMALL:
+            return
+        own = [other for other, one in list(self._identified.items()) if one.partner == known.partner]
+        for other in own[: max(0, len(own) - _REMEMBERED + 1)]:
+            self._identified.pop(other, None)
+        self._identified[place] = known
 
     def shown_by(self, certificate: bytes, at: datetime) -> str:
         """The partner that shows this certificate (DER) in TLS; "" where it proves nobody, or not yet: its door says why."""

@@ -108,6 +108,27 @@ def duration(value: object) -> object:
     return timedelta(seconds=seconds)
 
 
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?(B|kB|MB|GB|TB|KiB|MiB|GiB|TiB)")
+_OCTETS = {unit: 1000**power for power, unit in enumerate(("B", "kB", "MB", "GB", "TB"))} | {
+    unit: 1024**power for power, unit in enumerate(("B", "KiB", "MiB", "GiB", "TiB"))
+}
+#: A petabyte: no store of ours is larger, and every database counts so far.
+_LARGEST = 10**15
+
+
+def size(value: object) -> object:
+    """``500 MB``, ``10 GB`` or ``1 GiB`` as octets; a whole number is octets already."""
+    if not isinstance(value, str):
+        return value
+    found = _SIZE.fullmatch(value)
+    if found is None:
+        raise ValueError(f"{value!r} is not a size; write a number and one of {', '.join(_OCTETS)}, such as 500 MB or 10 GB")
+    octets = round(float(found[1]) * _OCTETS[found[2]])
+    if octets > _LARGEST:
+        raise ValueError(f"{value!r} is more than a petabyte")
+    return octets
+
+
 def _expression(value: object) -> XPath:
     if isinstance(value, XPath):
         return value
@@ -123,6 +144,12 @@ def _organ(value: str) -> str:
 
 
 Duration = Annotated[timedelta, BeforeValidator(duration), WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"})]
+Size = Annotated[
+    int,
+    Field(le=_LARGEST),
+    BeforeValidator(size),
+    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string", "pattern": f"^{_SIZE.pattern}$"}]}),
+]
 Expression = Annotated[XPath, PlainValidator(_expression), WithJsonSchema({"type": "string", "format": "xpath"})]
 OrganCode = Annotated[str, AfterValidator(_organ)]
 KeyName = Annotated[str, _among("key", lambda site: site.keys)]

@@ -1,8 +1,9 @@
 """Refusals: what is kept of what was refused at a door, however many there are. Each is counted, and has a reference.
 
-A partner's are journalled and logged one by one. Where nobody was identified they are counted by minute, endpoint, code and source (the
-address, as ``bus.sources`` sees it). The first of each is journalled and logged at once, under a reference that all of them share; how many
-more there were follows in one row under the same reference when the minute is over.
+A partner's are journalled and logged one by one, but for its calling too often (its rate). Those, and all where nobody was identified, are
+counted by minute, endpoint, code and source (the partner, or the address as ``bus.sources`` sees it). The first of each is journalled and
+logged at once, under a reference that all of them share; how many more there were follows in one row under the same reference when the
+minute is over.
 So a stranger's reference leads to its minute, code and source, and a flood costs a few rows a minute.
 
 Promise: of strangers at most MOST rows of sources a minute, beyond which one row for each endpoint and code stands for all further sources
@@ -36,6 +37,8 @@ MOST_CLOSED = 1024
 OTHERS = "*"
 #: How often it is looked whether the minute is over, in seconds.
 _LOOK = 2.0
+#: The one failure of a partner that comes as often as it likes.
+_RATE = "rate-exceeded"
 
 #: What is journalled of a refused message -> its header; and characters of the place of its error.
 _ABOUT = {"document_id": DOCUMENT_ID, "number": NUMBER, "subject": SUBJECT}
@@ -72,7 +75,8 @@ class Refusals:
         failure = error if isinstance(error, BusError) else Deferred("bus-error", reference="")
         metrics.REFUSED.labels(endpoint, failure.code).inc()
         metrics.REFUSED_PARTNERS.labels(partner if partner in self.site.partners else "").inc()
-        seen, first = (None, True) if partner else self.strangers.count(endpoint, failure.code, failure.reasons)
+        one_by_one = partner and failure.key != _RATE
+        seen, first = (None, True) if one_by_one else self.strangers.count(endpoint, failure.code, failure.reasons, partner)
         reference = seen.reference if seen else secrets.token_hex(6)
         error.reference = reference  # type: ignore[attr-defined]
         if first:
@@ -106,6 +110,7 @@ class Seen:
     source: str
     minute: str
     reasons: Mapping[str, str]
+    partner: str = ""
     more: int = 0
 
 
@@ -120,21 +125,22 @@ class Strangers:
         self._seen: dict[tuple[str, str, str], Seen] = {}
         self._closed: list[Seen] = []
 
-    def count(self, endpoint: str, code: str, reasons: Mapping[str, str]) -> tuple[Seen, bool]:
+    def count(self, endpoint: str, code: str, reasons: Mapping[str, str], partner: str = "") -> tuple[Seen, bool]:
         """Count a refusal of whoever the running task acts for; and whether it is the first of its kind."""
         minute = _minute(self._clock())
         if minute != self._minute:
             self._close(minute)
         source = owner().name
         place = (endpoint, code, source)
-        if place not in self._seen and len(self._seen) >= MOST:
+        # There are few partners, and what strangers do must not hide them.
+        if place not in self._seen and len(self._seen) >= MOST and not partner:
             place = (endpoint, code, source := OTHERS)
         seen = self._seen.get(place)
         if seen is not None:
             seen.more += 1
             return seen, False
         told = hashlib.sha256(self._salt + "\n".join((minute, *place)).encode()).hexdigest()[:12]
-        seen = self._seen[place] = Seen(told, endpoint, code, source, minute, reasons)
+        seen = self._seen[place] = Seen(told, endpoint, code, source, minute, reasons, partner)
         return seen, True
 
     async def run(self) -> None:
@@ -152,7 +158,7 @@ class Strangers:
             try:
                 await self._store.refuse(
                     endpoint=seen.endpoint,
-                    partner="",
+                    partner=seen.partner,
                     code=seen.code,
                     reasons=seen.reasons,
                     digest="",

@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import os
 import secrets
-from collections import OrderedDict, defaultdict
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -51,6 +51,8 @@ _LONGEST_PAUSE = timedelta(minutes=1)
 _MOST_SILENT = 1024
 #: Questions about one partner's certificates at once: silence about one partner keeps no other waiting.
 _AT_ONCE = 8
+#: Questions about one partner's certificates that are under way or in line; further ones are as if nobody answered.
+_MOST_ASKED = 64
 #: A certificate that nobody has shown for so long is not asked about any more. One that is in use is judged every hour at least.
 _FORGOTTEN = timedelta(hours=3)
 
@@ -83,6 +85,7 @@ class Responders:
         self._directory = directory
         self._clock = clock
         self._asking: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._asked: Counter[str] = Counter()
         self._outages: dict[str, _Outage] = {}
         self._sessions: dict[Outside | None, aiohttp.ClientSession] = {}
         self._closing: set[asyncio.Task[None]] = set()
@@ -125,14 +128,22 @@ class Responders:
         task = self._asking.get(link.key)
         if task is None and self._is_resting(link):
             return
+        if task is None and self._asked[link.partner] >= _MOST_ASKED:
+            self._failed(link, "too many questions about certificates of this partner at once")
+            return
         if task is None:
             task = self._asking[link.key] = asyncio.create_task(self._ask(link))
-            task.add_done_callback(lambda _: self._asking.pop(link.key, None))
+            self._asked[link.partner] += 1
+            task.add_done_callback(lambda _: self._ended(link))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 await asyncio.shield(task)
             return
         self._failed(link, f"no answer in {PATIENCE:.0f} s")
+
+    def _ended(self, link: Link) -> None:
+        self._asking.pop(link.key, None)
+        self._asked[link.partner] -= 1
 
     def _attach(self) -> None:
         self._statuses.ask = self.ask
@@ -302,6 +313,9 @@ class Responders:
     # --- what lies in data/revocation -------------------------------------------------------------------------------
 
     def _keep(self, answer: Answer) -> None:
+        if answer.kind == "crl" and answer.serial is not None:
+            # A shard could not be read back without its certificate; and there may be one for each certificate.
+            return
         try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o750)
             beside = self._directory / f".{os.getpid()}"
@@ -345,10 +359,8 @@ def _read(path: Path, issuer: x509.Certificate, now: datetime) -> Answer | None:
 
 
 def _file_name(answer: Answer) -> str:
-    """``<issuer>-<serial>.der`` for a response, ``<issuer>.der`` for a list; a shard has a name that is not read back."""
-    if answer.kind == "crl":
-        return f"{answer.issuer}.der" if answer.serial is None else f"{answer.issuer}.{answer.serial:x}.crl"
-    return f"{answer.issuer}-{answer.serial:x}.der"
+    """``<issuer>-<serial>.der`` for a response, ``<issuer>.der`` for a list."""
+    return f"{answer.issuer}.der" if answer.serial is None else f"{answer.issuer}-{answer.serial:x}.der"
 
 
 async def _close(sessions: Iterable[aiohttp.ClientSession], seconds: float) -> None:

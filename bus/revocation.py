@@ -40,6 +40,8 @@ _MOST_WANTED = 4096
 _MOST_EACH = 512
 #: Addresses that a certificate has us ask, of each kind.
 _MOST_ADDRESSES = 4
+#: Octets of one issuer's answers about single certificates: a shard of a list may have megabytes, and there are as many as it likes.
+_MOST_OCTETS = 32 << 20
 
 
 class Check(StrEnum):
@@ -131,7 +133,7 @@ class Statuses:
     wanted: dict[tuple[str, int], Link] = field(default_factory=dict)
     _seen: dict[tuple[str, int], datetime] = field(default_factory=dict)
     _answers: dict[tuple[str, str, int | None], Answer] = field(default_factory=dict)
-    _failures: dict[tuple[str, int], Failure] = field(default_factory=dict)
+    _failures: dict[tuple[str, str, int], Failure] = field(default_factory=dict)
 
     def learn(self, answer: Answer) -> None:
         """Keep an answer, unless a newer one is there: nobody may turn back the time by showing an old list."""
@@ -142,26 +144,33 @@ class Statuses:
             self._bound(answer.issuer)
             self.version += 1
         for key in list(self._failures):
-            if key[0] == answer.issuer and answer.serial in {None, key[1]}:
+            if key[1] == answer.issuer and answer.serial in {None, key[2]}:
                 self._failures.pop(key, None)
 
     def _bound(self, issuer: str) -> None:
         """Forget an issuer's oldest answers; those that tell of a revocation last."""
-        places = [place for place in list(self._answers) if place[1] == issuer]
-        if len(places) > _MOST_EACH:
-            told = {place: self._answers[place].revoked_at(place[2]) is not None for place in places if place[2] is not None}
-            for place in sorted(told, key=lambda place: (told[place], self._answers[place].this_update))[: len(places) - _MOST_EACH]:
-                del self._answers[place]
+        own = {place: answer for place, answer in list(self._answers.items()) if place[1] == issuer and place[2] is not None}
+        octets = sum(len(answer.octets) for answer in own.values())
+        if len(own) <= _MOST_EACH and octets <= _MOST_OCTETS:
+            return
+        told = {place: answer.revoked_at(answer.serial or 0) is not None for place, answer in own.items()}
+        for place in sorted(own, key=lambda place: (told[place], own[place].this_update)):
+            if len(own) <= _MOST_EACH and octets <= _MOST_OCTETS:
+                return
+            octets -= len(own.pop(place).octets)
+            del self._answers[place]
 
     def failed(self, link: Link, failure: Failure) -> None:
         """A question about ``link`` brought nothing."""
-        self._failures[link.key] = failure
-        while len(self._failures) > _MOST_WANTED:
-            self._failures.pop(next(iter(self._failures)), None)
+        self._failures.pop(_place(link), None)
+        own = [place for place in list(self._failures) if place[0] == link.partner]
+        for place in own[: max(0, len(own) - _MOST_EACH + 1)]:
+            self._failures.pop(place, None)
+        self._failures[_place(link)] = failure
 
     def failure(self, link: Link) -> Failure | None:
         """Why the last question about ``link`` brought nothing, if it did not."""
-        return self._failures.get(link.key)
+        return self._failures.get(_place(link))
 
     def take_over(self, other: "Statuses") -> None:
         """Know what ``other`` knows (a reload): answers are facts, whatever the configuration."""
@@ -189,7 +198,7 @@ class Statuses:
         answer = self.newest(link)
         if answer is not None and at <= (until := answer.until(link.rules.fresh)):
             return until
-        failure = self._failures.get(link.key)
+        failure = self._failures.get(_place(link))
         if failure is None or at - failure.at > OUTAGE:
             raise Unsettled(link, Phrase("revocation-not-asked", {}), asked=False)
         if not link.rules.accept_unknown or failure.doubtful or not self._in_grace(link, at):
@@ -221,9 +230,10 @@ class Statuses:
         self.wanted[link.key], self._seen[link.key] = link, at
 
     def _drop(self, key: tuple[str, int]) -> None:
-        self.wanted.pop(key, None)
+        link = self.wanted.pop(key, None)
         self._seen.pop(key, None)
-        self._failures.pop(key, None)
+        if link is not None:
+            self._failures.pop(_place(link), None)
 
     def _check_revoked(self, link: Link, at: datetime) -> None:
         issuer, serial = link.key
@@ -255,6 +265,11 @@ async def settled(statuses: Statuses, attempt: Callable[[], Awaitable[T]]) -> T:
 def named(certificate: x509.Certificate, kind: str) -> tuple[str, ...]:
     """The addresses that a certificate names for this kind of question: its issuer's word, to be held against ``Rules.outside``."""
     return distribution_points(certificate) if kind == "crl" else _responders(certificate)
+
+
+def _place(link: Link) -> tuple[str, str, int]:
+    """A question that failed is its partner's own: others have theirs, also about the same certificate."""
+    return (link.partner, *link.key)
 
 
 def _responders(certificate: x509.Certificate) -> tuple[str, ...]:

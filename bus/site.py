@@ -8,6 +8,7 @@ from pathlib import Path
 from bus.errors import Fault
 from bus.keys import Keyring
 from bus.organisations import CodeBook
+from bus.quotas import QUOTA, Quota, Rate
 from bus.schemas import Library
 from bus.signature.policy import DEFAULT, SignaturePolicy
 from bus.timestamps import Authority
@@ -23,7 +24,8 @@ class Partner:
 
     ``codes``: all its organisation codes, the first being the one we write.
 
-    ``demands``: what its certificates must be beyond lying in its ``trust`` directory.
+    ``demands``: what its certificates must be beyond lying in its ``trust`` directory. ``mailbox``: how much may wait for it; ``rate``: how
+    often it may call, if that is bounded.
     """
 
     name: str
@@ -32,6 +34,8 @@ class Partner:
     signatures: SignaturePolicy = field(default=DEFAULT, kw_only=True)
     password: str = field(default="", repr=False)
     demands: Demands = field(default_factory=Demands)
+    mailbox: Quota = QUOTA
+    rate: Rate | None = None
 
     def speaks_for(self, organ: str) -> bool:
         """Whether ``organ`` is one of this partner's codes."""
@@ -75,6 +79,14 @@ class Site:
     def codes(self) -> Mapping[str, tuple[str, ...]]:
         """By partner, its organisation codes."""
         return {name: partner.codes for name, partner in self.partners.items()}
+
+    def quotas(self) -> Mapping[str, Quota]:
+        """By partner, what its mailbox may hold."""
+        return {name: partner.mailbox for name, partner in self.partners.items()}
+
+    def rates(self) -> Mapping[str, Rate]:
+        """By partner, how often it may call; without those that may always."""
+        return {name: partner.rate for name, partner in self.partners.items() if partner.rate is not None}
 
     def partner_of(self, organ: str) -> Partner | None:
         """The partner one of whose codes, or of whose codes' other forms in the code book, is ``organ``."""

@@ -115,6 +115,7 @@ class Door:
             identified = partial(offload, len(request.body), self._identified, envelope, request.peer_certificate)
             caller = await settled(self._site.keyring.statuses, identified)
             act_for(caller.partner)
+            self.bus.turn(caller.partner)
             if caller.used is not None:
                 await self.bus.once(caller.partner, caller.used.digest, caller.used.until)
             parameters = payloads.parameters(envelope.payload, envelope.hollow)

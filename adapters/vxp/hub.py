@@ -55,7 +55,9 @@ class Hub:
             raise request.refusal
         operation = self._operation(request)
         call = vxp.verify(request.headers, self._secret, self._site.clock(), self._options.skew)
-        act_for(self._partner(call).name)
+        partner = self._partner(call).name
+        act_for(partner)
+        self._bus.turn(partner)
         return await operation(self, call, request)
 
     def _operation(self, request: Request) -> "Operation":

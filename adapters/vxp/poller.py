@@ -75,7 +75,7 @@ class Poller:
     async def _fetch(self, doc_id: str) -> Body | BusError | None:
         """The file, or why not; None for one that is on disk here already, and whose confirmation must have got lost."""
         try:
-            return None if await self._bus.known(self._endpoint, doc_id) else await self._client.fetch(doc_id)
+            return None if await self._bus.known(self._endpoint, self._partner, doc_id) else await self._client.fetch(doc_id)
         except Rejected as error:
             # The hub's refusal to hand a file out is no judgement on the file: it stays in the list.
             return Deferred("partner-error", target=self._endpoint, detail=error.reason("en"))

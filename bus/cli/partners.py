@@ -1,4 +1,4 @@
-"""Commands about partners: rename."""
+"""Commands about partners: rename, mailboxes."""
 
 import asyncio
 import getpass
@@ -9,8 +9,10 @@ from typing import Annotated
 import typer
 
 from bus import daemon
-from bus.cli.screen import JsonOption, SiteOption, console, emit, say
+from bus.cli.screen import JsonOption, SiteOption, console, emit, say, table
 from bus.errors import Rejected, suggestion
+from bus.quotas import Quota
+from bus.store import Fill
 
 group = typer.Typer(name="partner", help="Partners.", no_args_is_help=True)
 
@@ -43,6 +45,30 @@ def rename(
         emit({"old": old, "new": new, **counts})
     else:
         console.print(say("cli-renamed", old=old, new=new, **counts), markup=False)
+
+
+@group.command()
+def mailboxes(site: SiteOption = Path(), json: JsonOption = False) -> None:
+    """Show how full each partner's mailbox is; receipts do not count."""
+    with daemon.opened(site, os.environ, "operator") as (loaded, store):
+        fills = {fill.owner: fill for fill in store.mailboxes()}
+        rows = [_mailbox(name, partner.mailbox, fills.get(name)) for name, partner in sorted(loaded.site.partners.items())]
+    if json:
+        emit(rows)
+    else:
+        table(["partner", "full", "messages", "most_messages", "bytes", "most_bytes"], [list(map(str, row.values())) for row in rows])
+
+
+def _mailbox(partner: str, quota: Quota, fill: Fill | None) -> dict[str, object]:
+    messages, octets = (fill.messages, fill.octets) if fill else (0, 0)
+    return {
+        "partner": partner,
+        "full": f"{quota.share(messages, octets):.0%}",
+        "messages": messages,
+        "most_messages": quota.messages,
+        "bytes": octets,
+        "most_bytes": quota.octets,
+    }
 
 
 def register(app: typer.Typer) -> None:

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, WithJsonSchema, field_validator
 
-from bus.options import Duration, Expression, LegacyName, MethodName, Model, OrganCode
+from bus.options import Duration, Expression, LegacyName, MethodName, Model, OrganCode, Size
 from bus.outside import Outside
+from bus.quotas import QUOTA, Rate
 from bus.revocation import Check
 from bus.route import Entry
 from bus.signature.policy import USUAL
@@ -111,6 +112,24 @@ class SiteBlock(Model):
     keys: dict[str, KeyBlock] = Field(default_factory=dict, description="passwords of our keys (own/NAME) in PKCS#12 files and tokens")
 
 
+class MailboxBlock(Model):
+    """How much may wait for a partner until it confirms it, whichever endpoint it reads it through; receipts do not count."""
+
+    messages: int = Field(QUOTA.messages, ge=1, description="the most documents and statuses; beyond it senders are told 4.2.2")
+    bytes: Size = Field(QUOTA.octets, ge=1, description="the most octets of them all together, such as 500 MB or 10 GB")
+
+
+class RateBlock(Model):
+    """How often a partner may call, counted once it is identified."""
+
+    each_second: float = Field(gt=0, le=100_000, description="requests a second; beyond it they are told 4.3.2 with Retry-After")
+    burst: int = Field(0, ge=0, le=1_000_000, description="requests at once after a rest; by default those of ten seconds")
+
+    def rate(self) -> Rate:
+        """As it is counted."""
+        return Rate(self.each_second, self.burst or max(1.0, 10 * self.each_second))
+
+
 class PartnerBlock(Model):
     """An organisation that may connect."""
 
@@ -126,6 +145,8 @@ class PartnerBlock(Model):
     revocation: RevocationBlock = Field(
         RevocationBlock.model_validate({}), description="how it is known that its certificates are not revoked"
     )
+    mailbox: MailboxBlock = Field(MailboxBlock.model_validate({}), description="how much may wait for it in its mailbox")
+    rate: RateBlock | None = Field(None, description="how often it may call; without one, as often as it likes")
 
 
 class RetryBlock(Model):

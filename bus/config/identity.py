@@ -13,6 +13,7 @@ from bus.keys import KeyEntry, Keyring
 from bus.ocsp import SKEW
 from bus.organisations import CodeBook
 from bus.outside import Outside
+from bus.quotas import Quota
 from bus.revocation import Rules
 from bus.revocation import named as named_by
 from bus.schemas import Library
@@ -42,6 +43,8 @@ def partners(reading: Reading) -> dict[str, Partner]:
             block.password.get_secret_value(),
             signatures=named(block.signatures, block.legacy),
             demands=_demands(block),
+            mailbox=Quota(block.mailbox.messages, block.mailbox.bytes),
+            rate=block.rate.rate() if block.rate else None,
         )
     return found
 

@@ -39,7 +39,12 @@ SPELLINGS = {
 
 def local(element: etree._Element) -> str:
     """The element's standard name, or "" for one that is not of the standard's namespace."""
-    return _local(element.tag)
+    tag = element.tag
+    return _local(tag) if not isinstance(tag, str) or len(tag) <= MOST_NAME else _local.__wrapped__(tag)
+
+
+#: Characters of a name that is remembered: a sender may write names of megabytes.
+MOST_NAME = 256
 
 
 # A message has some sixty elements in its header, of thirty names.

@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from lxml import etree
 
-from bus.edxml.frame import NAMESPACE, child, children, frame, standard_name, text
+from bus.edxml.frame import MOST_NAME, NAMESPACE, child, children, frame, standard_name, text
 from bus.edxml.values import write_moment
 from bus.errors import Rejected
 from bus.mending import parse
@@ -92,11 +92,17 @@ def _tag(token: re.Match[bytes]) -> _Tag:
     return _Tag(written, name, token.start(), token.end(), token[3][-1:] == b"/")
 
 
-@lru_cache(maxsize=512)
 def _names(qualified: bytes) -> tuple[str, str]:
-    """A tag's name as written, and its standard local name."""
+    """A tag's name as written, and its standard local name; longer ones than there are in any standard are not remembered."""
+    return (_remembered_names if len(qualified) <= MOST_NAME else _read_names)(qualified)
+
+
+def _read_names(qualified: bytes) -> tuple[str, str]:
     written = qualified.decode("utf-8", "replace")
     return written, standard_name(written.rpartition(":")[2])
+
+
+_remembered_names = lru_cache(maxsize=512)(_read_names)
 
 
 def _walk(body: bytes) -> _Walk | None:

@@ -45,6 +45,8 @@ _IDS = etree.XPath("/descendant::*[@*][@wsu:Id or @Id or @xml:id or @ID or @id]"
 _ANY_ID = (*_REGISTERED, "ID", "id")
 #: libxml2 goes through the list at every element: without a bound, a hostile list makes canonicalisation quadratic.
 _MOST_PREFIXES = 64
+#: Octets of a certificate whose key is remembered: real ones have two thousand.
+_SMALL = 8 << 10
 _PREFIX_LIST = f"{{{EXC_C14N}}}InclusiveNamespaces"
 
 
@@ -265,8 +267,12 @@ def _attributes(element: etree._Element, allowed: tuple[str, ...]) -> None:
             raise invalid(f"{etree.QName(element).localname} has an attribute {etree.QName(name).localname[:80]!r} that is not known here")
 
 
-@lru_cache(maxsize=1024)
 def _public_key(certificate: bytes) -> PublicKey:
+    """The key in a certificate (DER), which may be a stranger's: only what is small is remembered."""
+    return (_remembered_key if len(certificate) <= _SMALL else _read_key)(certificate)
+
+
+def _read_key(certificate: bytes) -> PublicKey:
     try:
         key = x509.load_der_x509_certificate(certificate).public_key()
     except (ValueError, UnsupportedAlgorithm):
@@ -276,3 +282,6 @@ def _public_key(certificate: bytes) -> PublicKey:
     if not isinstance(key, PublicKey):
         raise invalid("the certificate's key is of a kind that signs nothing here")
     return key
+
+
+_remembered_key = lru_cache(maxsize=1024)(_read_key)

@@ -6,6 +6,7 @@ Reading order
     ``debts``        how a delivery begins and changes       ``issuing``      how a receipt is written
     ``accepting`` ``working`` ``mailbox`` ``operating`` ``deadlines``      the units of work: each change of state is one function
     ``blobs`` ``parts``   octets by digest                   ``standing`` ``readers`` ``searching``   questions
+    ``filling``      how full each mailbox is
     ``names`` ``called``   what hangs on partners' names      ``checkpoints``  what is stated about the journal, and the proof for one row
     ``store``        all of it behind one class
 
@@ -14,6 +15,7 @@ writer; a message's *standing* is where the worst of its deliveries is.
 """
 
 from bus.store.deadlines import Missed, Term
+from bus.store.filling import Fill
 from bus.store.model import Checkpoint, Growth, LostClaim, Owed, Proof, Work
 from bus.store.names import Held, Ledger, surveyed
 from bus.store.readers import Gauge, Story
@@ -23,6 +25,7 @@ from bus.store.store import Store
 
 __all__ = [
     "Checkpoint",
+    "Fill",
     "Found",
     "Gauge",
     "Growth",

@@ -18,7 +18,7 @@ from typing import Any
 
 from bus.delivery import TRANSITIONS, State
 from bus.message import KIND, KIND_OTHER, RECEIVERS
-from bus.store import blobs, statements
+from bus.store import blobs, filling, statements
 from bus.store.model import Debt, Owed, Subject
 from bus.store.tables import FIXED, Row, canonical, columns, deliveries, fingerprint, stamp
 from bus.store.transaction import Transaction, Turn
@@ -30,7 +30,12 @@ def subject_of(tx: Transaction, message_id: str) -> Subject:
 
 
 def owe(tx: Transaction, subject: Subject, owed: Owed, digest: str, *, kept: bool = False) -> dict[str, Any]:
-    """Record a debt: WAITING in its owner's mailbox, else READY or at once CLAIMED; ``kept``: its octets are here. Gives its row."""
+    """Record a debt: WAITING in its owner's mailbox, else READY or at once CLAIMED; ``kept``: its octets are here. Gives its row.
+
+    Raises Deferred 4.2.2 for a mailbox that has no room for it.
+    """
+    if owed.owner:
+        filling.enter(tx, owed.owner, len(owed.message.body), owed.receiver)
     if not kept:
         blobs.keep(tx, digest, owed.message.body)
     headers = owed.message.headers
@@ -121,6 +126,7 @@ def change(tx: Transaction, debt: Debt | Row, to: State, **values: Any) -> dict[
     if to not in TRANSITIONS[State(debt.state)]:
         raise ValueError(f"a delivery cannot go from {debt.state} to {to}")
     said = _write(tx, debt, to, values)
+    filling.changed(tx, debt, to)
     if debt.order_key:
         _advance(tx, debt, to)
     return said

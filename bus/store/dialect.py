@@ -212,6 +212,17 @@ def insert_once(database: str, table: sa.Table) -> sa.Insert:
     return statement
 
 
+@cache
+def add_up(database: str, table: sa.Table, key: str, *names: str) -> sa.Insert:
+    """The statement that adds to the numbers ``names`` of a row, or inserts it; nothing, where one grows beyond ``most_<name>``."""
+    statement: Any = _INSERT[database](table)
+    sums = {name: table.c[name] + statement.excluded[name] for name in names}
+    fits = [sa.or_(statement.excluded[name] <= 0, total <= sa.bindparam(f"most_{name}", type_=NUMBER)) for name, total in sums.items()]
+    values: dict[str, Any] = {name: sa.bindparam(name) for name in (key, *names)}
+    added: sa.Insert = statement.values(values).on_conflict_do_update(index_elements=[key], set_=sums, where=sa.and_(*fits))
+    return added
+
+
 def run_many(connection: sa.Connection, statement: sa.UpdateBase, rows: Sequence[Mapping[str, Any]]) -> int:
     """Run a statement for each of ``rows``. Returns how many rows of the table it inserted or changed in all.
 

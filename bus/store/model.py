@@ -10,7 +10,8 @@ import orjson
 from bus.checkpoint import Span
 from bus.delivery import Delivery, State
 from bus.endpoint import Answer
-from bus.message import AUTHENTICATED, CREDENTIAL, Message
+from bus.errors import Deferred
+from bus.message import AUTHENTICATED, CREDENTIAL, RECEIVERS, Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,11 @@ class Owed:
     owner: str = ""
     order_key: str = ""
     lease: timedelta | None = None
+
+    @property
+    def receiver(self) -> str:
+        """Whom it is for, as its sender knows it: organisation codes; the owner's name where there are none."""
+        return self.message.header(RECEIVERS) or self.owner
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ class Debt:
     receipt_id: str
     receivers: str
     digest: str
+    size: int
     state: State
     revision: int
     attempt: int
@@ -135,6 +142,29 @@ class Growth:
     spans: tuple[Span, ...]
     leaves: tuple[bytes, ...]
     more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """So many messages and octets: what a mailbox holds, or may."""
+
+    messages: int
+    octets: int
+
+    def plus(self, messages: int, octets: int) -> "Filled":
+        """With so much more, or less."""
+        return Filled(self.messages + messages, self.octets + octets)
+
+
+#: What a sender is to wait before it sends to a full mailbox again, in seconds.
+_EMPTIED_AFTER = 300.0
+
+
+def full(receivers: Mapping[str, str]) -> Deferred:
+    """That these mailboxes are full: 4.2.2. ``receivers``: by owner, what its sender calls it."""
+    return Deferred(
+        "mailbox-full", retry_after=_EMPTIED_AFTER, receiver=", ".join(sorted(set(receivers.values()))), owners=tuple(sorted(receivers))
+    )
 
 
 class LostClaim(Exception):

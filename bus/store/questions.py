@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from bus.store.filling import Fill
 from bus.store.paced import Paced
 from bus.store.readers import Gauge, Readers, Story
 from bus.store.refusals import Refusal, WantedRefusals
@@ -61,6 +62,10 @@ class Questions:
     def gauges(self) -> list[Gauge]:
         """How many deliveries stand where and for how long, by target and state; where counting takes long, as of a while ago."""
         return self._gauges()
+
+    def mailboxes(self) -> list[Fill]:
+        """How full the mailbox of each partner is."""
+        return self._read.mailboxes()
 
     def next_due(self, target: str) -> datetime | None:
         """When the next delivery to ``target`` may be claimed, or None."""

@@ -1,6 +1,6 @@
 """Readers: what operators, partners and metrics ask of the store. They use their own connections and never hold up the writer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,8 +11,10 @@ import sqlalchemy as sa
 from bus.delivery import State
 from bus.endpoint import Pending
 from bus.message import DOCUMENT_ID, FROM, KIND_RECEIPT, SUBJECT
-from bus.store import checkpoints, dialect, nonces, refusals, searching, statements
+from bus.quotas import QUOTA, Quota
+from bus.store import checkpoints, dialect, filling, nonces, refusals, searching, statements
 from bus.store.called import Names, among
+from bus.store.filling import Fill
 from bus.store.model import Checkpoint, Proof
 from bus.store.refusals import Refusal, WantedRefusals
 from bus.store.searching import Hits, Query, Wanted
@@ -31,6 +33,7 @@ from bus.store.tables import (
     columns,
     deliveries,
     journal,
+    mailboxes,
     messages,
     moment,
     receipts,
@@ -72,6 +75,7 @@ class Readers:
 
     engine: sa.Engine
     names: Names = field(default_factory=Names)
+    quota: Callable[[str], Quota] = lambda _partner: QUOTA
 
     def _rows(self, query: Query | sa.CompoundSelect[*tuple[Any, ...]]) -> Sequence[Row]:
         with dialect.availability():
@@ -88,18 +92,38 @@ class Readers:
             found += map(_pending, self._rows(query.limit(limit - len(found))))
         return found
 
-    def known(self, endpoint: str, sender_key: str) -> bool:
-        """Whether a message with this key came in at this endpoint."""
-        # A sender's own key is the id it knows the message by, and that is indexed.
-        named = sa.and_(messages.c.public_id == sender_key, messages.c.sender_key == sender_key)
-        stored = sa.select(messages.c.id).where(named, messages.c.endpoint == endpoint)
-        pruned = sa.select(tombstones.c.message_id).where(tombstones.c.sender_key == sender_key, tombstones.c.endpoint == endpoint)
-        return bool(self._rows(stored.limit(1)) or self._rows(pruned.limit(1)))
+    def known(self, endpoint: str, sender: str, sender_key: str) -> bool:
+        """Whether a message of this partner with this key came in at this endpoint, pruned since or not."""
+        return any(
+            self._rows(sa.select(table.c.sender).where(*_sent_under(table, name, sender_key), table.c.endpoint == endpoint))
+            for name in self.names.of(sender)
+            for table in (messages, tombstones)
+        )
 
     def sent(self, sender: str, sender_key: str) -> bool:
         """Whether a partner sent a message under this key, pruned since or not."""
         names = self.names.of(sender)
         return any(self._rows(statements.KNOWN_MESSAGE.params(sender=name, sender_key=sender_key)) for name in names)
+
+    def mailboxes(self) -> list[Fill]:
+        """How full the mailbox of each partner is that ever had something in it."""
+        with dialect.availability():
+            rows = {row.owner: row for row in dialect.ask(self.engine, sa.select(mailboxes))}
+        owners = sorted({self.names.current(name) for name in rows})
+        return [
+            filling.together(owner, [rows[name] for name in self.names.of(owner) if name in rows], self.quota(owner)) for owner in owners
+        ]
+
+    def overfull(self, larger: Mapping[str, int]) -> list[str]:
+        """Those mailboxes into which so many octets do not go."""
+        known = {fill.owner: fill for fill in self.mailboxes()}
+        fills = {owner: known.get(self.names.current(owner)) or Fill(owner, 0, 0, self.quota(owner)) for owner in larger}
+        return [owner for owner, octets in larger.items() if not fills[owner].takes(octets)]
+
+    def miscounted(self) -> bool:
+        """Whether what is said of a mailbox is not what lies there; read at one moment."""
+        with dialect.availability():
+            return bool(dialect.ask(self.engine, filling.DIFFERING))
 
     def receipts_for(self, partner: str, public_id: str) -> list[bytes]:
         """Signed receipts of a message this partner sent, and of one in its mailbox, oldest first."""
@@ -220,6 +244,10 @@ class Readers:
     def targets_with_work(self, now: datetime) -> list[str]:
         """Targets that have something to claim at ``now``. Costs two steps in the index a target, however much waits."""
         return [row.target for row in self._rows(_WITH_WORK.params(now=stamp(now)))]
+
+
+def _sent_under(table: sa.Table, sender: str, sender_key: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return table.c.sender == sender, table.c.sender_key == sender_key
 
 
 def _with_work() -> Query:

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from bus.folding import fold
 from bus.message import KIND_DOCUMENT
 from bus.octets import Body
-from bus.store import dialect, searching
+from bus.store import dialect, filling, searching
 from bus.store.blobs import Shelf
 from bus.store.standing import RANKED, Standing, standing
 from bus.store.tables import (
@@ -192,6 +192,10 @@ class Snapshot:
     def became(self) -> dict[str, str]:
         """By former name of a partner, its present one."""
         return {row.name: row.became for row in self.stream(sa.select(partners).where(partners.c.became != ""))}
+
+    def miscounted(self) -> list[str]:
+        """Owners of mailboxes that hold something else than is said of them."""
+        return sorted(row.owner for row in self.stream(filling.DIFFERING))
 
     def told(self, event: str) -> Iterator[Row]:
         """The journal rows of one kind."""

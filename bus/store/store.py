@@ -20,6 +20,7 @@ from bus.errors import Deferred, Rejected
 from bus.message import SENDER, Message
 from bus.octets import Body, digest, whole
 from bus.offload import FILES, READS, UPKEEP
+from bus.quotas import Quota
 from bus.receipt import Receipt, Status
 from bus.store import (
     accepting,
@@ -28,6 +29,7 @@ from bus.store import (
     checkpoints,
     deadlines,
     dialect,
+    filling,
     mailbox,
     migrate,
     names,
@@ -40,7 +42,7 @@ from bus.store.archive import Order
 from bus.store.blobs import IN_ROW, Files, Shelf
 from bus.store.deadlines import Missed, Term
 from bus.store.inline import InlineWriter
-from bus.store.model import Accepted, Checkpoint, Growth, Owed, Proof, Work
+from bus.store.model import Accepted, Checkpoint, Growth, Owed, Proof, Work, full
 from bus.store.names import Held, Ledger
 from bus.store.parts import Parts
 from bus.store.pruning import Pruned, Pruning
@@ -72,8 +74,8 @@ class Store(Questions):
         self._files = files
         self._writer = (InlineWriter if dialect.embedded(writing) else Writer)(writing, context)
         self._on_trouble = on_trouble
-        self._names = context.names
-        super().__init__(Readers(reading, self._names), context.clock)
+        self._names, self._quotas = context.names, context.quotas
+        super().__init__(Readers(reading, self._names, context.quota), context.clock)
         self._learn_names()
 
     @classmethod
@@ -111,10 +113,14 @@ class Store(Questions):
         """Every name under which this partner's rows stand, the present one first."""
         return self._names.of(partner)
 
-    async def take(self, codes: Mapping[str, Sequence[str]]) -> None:
-        """A generation is taken up, with these partners and their codes. Raises Deferred 4.3.1."""
+    async def take(self, codes: Mapping[str, Sequence[str]], quotas: Mapping[str, Quota] | None = None) -> None:
+        """A generation is taken up, with these partners, their codes and what their mailboxes may hold. Raises Deferred 4.3.1."""
         await self._write(partial(names.take, codes=codes))
         await UPKEEP.run(self._learn_names)
+        self._quotas.clear()
+        self._quotas.update(quotas or {})
+        if await UPKEEP.run(self._read.miscounted):
+            await self._write(partial(filling.recount))
 
     def close(self) -> None:
         """Finish what is queued and let go of the database."""
@@ -160,13 +166,25 @@ class Store(Questions):
     ) -> Accepted:
         """Take responsibility: message, debts, receipt ACCEPTED. The same again gives the first receipt. Raises Rejected 5.6.9.
 
+        Raises Deferred 4.2.2, and takes nothing, where a mailbox that it goes into is full.
+
         ``note``: what the gate found, for the journal. ``request``: what it came in, signed by its sender.
         """
+        await self._demand_room(message, owed)
         kept = await self._kept(message, request)
         message = await self._shelved(message)
         shelved = [replace(each, message=await self._shelved(each.message)) if _large(each.message) else each for each in owed]
         unit = partial(accepting.accept, message=message, owed=shelved, receipts_to=receipts_to, note=note or {}, request=kept)
         return await self._write(unit)
+
+    async def _demand_room(self, message: Message, owed: Sequence[Owed]) -> None:
+        """A large body that no mailbox has room for is not even kept; the unit decides, and knows what was sent before."""
+        large = {each.owner: each for each in owed if each.owner and _large(each.message)}
+        if not large:
+            return
+        overfull = await READS.run(self._read.overfull, {owner: len(each.message.body) for owner, each in large.items()})
+        if overfull and not await READS.run(self._read.sent, message.header(SENDER), accepting.sender_key(message)):
+            raise full({owner: large[owner].receiver for owner in overfull})
 
     async def _kept(self, message: Message, request: SignedRequest | None) -> tuple[str, SignedRequest] | None:
         """The request with its digest, a large one kept for good, and read from where it is kept from now on.
@@ -331,9 +349,9 @@ class Store(Questions):
         """Signed receipts of a message this partner sent, or has in its mailbox; oldest first."""
         return await READS.run(partial(self._read.receipts_for, partner, message_id))
 
-    async def known(self, endpoint: str, sender_message_id: str) -> bool:
-        """Whether a message with this sender's id already came in at this endpoint."""
-        return await READS.run(partial(self._read.known, endpoint, sender_message_id))
+    async def known(self, endpoint: str, partner: str, sender_message_id: str) -> bool:
+        """Whether a message that this partner knows by this id already came in at this endpoint."""
+        return await READS.run(partial(self._read.known, endpoint, partner, sender_message_id))
 
     # --- operators --------------------------------------------------------------------------------------------------
 

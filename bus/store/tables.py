@@ -7,7 +7,7 @@ Conventions
     headers, detail   canonical JSON text (see ``octets``).
 
 ``messages``, ``receipts``, ``journal``, ``checkpoints`` and ``timestamps`` are append-only and ``blobs`` never change; the database itself
-refuses (``dialect.py``), but for what is pruned (``pruning.py``). Only ``deliveries`` and ``heads`` are updated.
+refuses (``dialect.py``), but for what is pruned (``pruning.py``). Only ``deliveries``, ``heads`` and ``mailboxes`` are updated.
 """
 
 import hashlib
@@ -288,6 +288,9 @@ nonces = sa.Table(
     _text("until"),
     sa.Index("nonces_until", "until"),
 )
+
+#: How much waits in each mailbox, receipts not counted: changed with the deliveries themselves (``filling``).
+mailboxes = sa.Table("mailboxes", metadata, _text("owner", primary_key=True), _number("messages"), _number("octets"))
 
 #: The messages (or the references of refusals) whose rows the running transaction prunes: the guards let these go, and no others.
 #: Filled and emptied in one transaction; that a row of it is ever committed is a break.

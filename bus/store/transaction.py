@@ -17,11 +17,12 @@ from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 
+from bus.quotas import QUOTA, Quota
 from bus.receipt import Receipt
 from bus.store import dialect, statements
 from bus.store.called import Names
-from bus.store.model import LostClaim
-from bus.store.tables import GENESIS, canonical, octets, sha256, stamp
+from bus.store.model import Filled, LostClaim, full
+from bus.store.tables import GENESIS, canonical, mailboxes, octets, sha256, stamp
 
 Answers: TypeAlias = sa.CursorResult[Any]
 
@@ -37,6 +38,12 @@ class Context:
     ids: Callable[[], str]
     #: Under which names a partner's rows stand; learnt anew when a generation is taken up.
     names: Names = field(default_factory=Names)
+    #: By partner, what its mailbox may hold, where its entry says so; taken up with a generation.
+    quotas: dict[str, Quota] = field(default_factory=dict)
+
+    def quota(self, partner: str) -> Quota:
+        """What a partner's mailbox may hold."""
+        return self.quotas.get(self.names.current(partner), QUOTA)
 
 
 def row_hash(row: Mapping[Any, Any]) -> str:
@@ -59,7 +66,13 @@ class Turn(IntEnum):
     RECEIPT = 4
     HOLD_BACK = 5
     LET_THROUGH = 6
-    JOURNAL = 7
+    MAILBOX = 7
+    JOURNAL = 8
+
+
+#: What a mailbox may come to hold where an operator's word, or less in it, needs no room.
+_BOUNDLESS = Filled(1 << 62, 1 << 62)
+_NOTHING = Filled(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +109,9 @@ class Transaction:
     names: set[tuple[str, str]] = field(default_factory=set)
     #: (target, order key) for which collected writes decide what comes first.
     orders: set[tuple[str, str]] = field(default_factory=set)
+    #: By owner, what the database says of a mailbox; and what is collected of it beyond that.
+    filled: dict[str, Filled] = field(default_factory=dict)
+    moved: dict[str, Filled] = field(default_factory=dict)
     #: Whether a write of the unit that runs has gone to the database.
     reached: bool = False
 
@@ -129,6 +145,22 @@ class Transaction:
         self.writes.append(Write(turn, statement, values))
         if name is not None:
             self.names.add(name)
+
+    def move(self, owner: str, messages: int, octets: int, most: Filled | None, receiver: str = "") -> None:
+        """Have so much more lie in a mailbox, or less; at ``most`` so much when it is written, else Deferred 4.2.2 then,
+        about ``receiver``.
+        """
+        most = most or _BOUNDLESS
+        values = {
+            "owner": owner,
+            "messages": messages,
+            "octets": octets,
+            "most_messages": most.messages,
+            "most_octets": most.octets,
+            "receiver": receiver,
+        }
+        self.write(Turn.MAILBOX, _mailbox(self.connection), values)
+        self.moved[owner] = self.moved.get(owner, _NOTHING).plus(messages, octets)
 
     def decide_order(self, target: str, order_key: str) -> None:
         """What is collected decides which delivery of this order key comes first: nobody else decides it before the commit."""
@@ -164,22 +196,33 @@ class Transaction:
 
     def rewind(self, mark: Mark) -> None:
         """Forget what the unit that began at ``mark`` wrote. What has ``reached`` the database must be rolled back there."""
+        for write in self.writes[self.others :]:
+            if write.turn is Turn.MAILBOX:
+                owner, messages, octets = (write.values[name] for name in ("owner", "messages", "octets"))
+                self.moved[owner] = self.moved[owner].plus(-messages, -octets)
         del self.writes[self.others :]
         self.seq, self.head = mark.seq, mark.head
 
     def flush(self) -> None:
-        """Write what is collected. Raises LostClaim when a change comes too late, for whichever unit's it is."""
+        """Write what is collected. Raises LostClaim when a change comes too late, for whichever unit's it is; Deferred 4.2.2 for a mailbox
+        that another process has filled meanwhile.
+        """
         if not self.writes:
             return
         reached, self.reached = self.reached or len(self.writes) > self.others, True
         dialect.lock_orders(self.connection, self.orders)
-        for (turn, statement), rows in self._grouped().items():
+        for (turn, statement), written in self._grouped().items():
+            rows = _together(written) if turn is Turn.MAILBOX else written
             changed = dialect.run_many(self.connection, statement, rows)
+            if turn is Turn.MAILBOX and changed != len(rows):
+                raise full({row["owner"]: row["receiver"] or row["owner"] for row in rows if row["messages"] > 0})
             if turn is Turn.CHANGE and changed != len(rows):
                 raise LostClaim(f"{len(rows) - changed} of {len(rows)} deliveries changed meanwhile")
         self.writes.clear()
         self.names.clear()
         self.orders.clear()
+        self.filled.clear()
+        self.moved.clear()
         # Only what others had written: if the unit fails now there is still nothing of its own to undo.
         self.others, self.reached = 0, reached
 
@@ -195,3 +238,19 @@ class Transaction:
         end = {"of_chain": self.context.chain, "seq": self.seq, "hash": self.head}
         if self.seq and not self.connection.execute(statements.MOVE_HEAD, end).rowcount:
             self.connection.execute(statements.INSERT_HEAD, {"chain": self.context.chain, "seq": self.seq, "hash": self.head})
+
+
+def _mailbox(connection: sa.Connection) -> sa.Insert:
+    return dialect.add_up(connection.dialect.name, mailboxes, "owner", "messages", "octets")
+
+
+def _together(rows: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What happens to each mailbox as one row, in the order of their owners: no two transactions wait for each other in turn."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        known = found.setdefault(row["owner"], {**row, "messages": 0, "octets": 0})
+        known["receiver"] = known["receiver"] or row["receiver"]
+        for name in ("messages", "octets"):
+            known[name] += row[name]
+            known[f"most_{name}"] = max(known[f"most_{name}"], row[f"most_{name}"])
+    return [found[owner] for owner in sorted(found)]

@@ -52,11 +52,16 @@ def client(bus: BusProcess, code: str) -> Unit:
     return Unit.connect(bus.url, code, keys=keys, trust=bus.site / "certs" / "own", **door)
 
 
-def page(bus: BusProcess, path: str) -> bytes:
-    """An open page of the daemon. Raises HTTPError for what is not 200."""
+def trusting(bus: BusProcess) -> ssl.SSLContext:
+    """How a client trusts the daemon's door."""
     context = ssl.create_default_context(cafile=str(bus.site / "certs" / "own" / "ca.crt"))
     context.check_hostname = False
-    with urllib.request.urlopen(bus.url + path, timeout=20, context=context) as answer:
+    return context
+
+
+def page(bus: BusProcess, path: str) -> bytes:
+    """An open page of the daemon. Raises HTTPError for what is not 200."""
+    with urllib.request.urlopen(bus.url + path, timeout=20, context=trusting(bus)) as answer:
         return bytes(answer.read())
 
 

@@ -325,7 +325,7 @@ async def test_a_store_of_before_is_refused_only_for_mail_that_waits(site: Path)
     await begun(site, {}, mail=1, sent=1)
     engine = sa.create_engine(daemon.store_url(site, {}))
     with engine.begin() as connection:
-        for table in ("partners", "nonces"):
+        for table in ("partners", "nonces", "mailboxes"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0006'")
     engine.dispose()

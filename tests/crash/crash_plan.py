@@ -51,10 +51,10 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 #: Kinds that a life has only at a start; and those that it has not: what takes days (``expire``, ``alarm``), and what operators do to
 #: the store as a whole (``note``, ``rename``), which has tests of its own; what an upgrade leaves to be filled in (``fill_some``); and what
-#: a broken stylesheet leaves behind at give-up (``hold``), what writes only to show that it can (``prove``), and passwords (``use``: nobody
-#: in a life has one; tests/bugs/test_once.py).
+#: a broken stylesheet leaves behind at give-up (``hold``), what writes only to show that it can (``prove``), passwords (``use``: nobody
+#: in a life has one; tests/bugs/test_once.py), and what a program of before did not count (``recount``: tests/bugs/test_quotas.py).
 AT_START = {"release": ("ministry",), "take": ("ministry",)}
-NOT_IN_A_LIFE = {"expire", "alarm", "note", "fill_some", "rename", "hold", "prove", "use"}
+NOT_IN_A_LIFE = {"expire", "alarm", "note", "fill_some", "rename", "hold", "prove", "use", "recount"}
 
 #: Points that no daemon comes to, but a command: tests/bugs/test_restore.py kills it at each.
 BY_HAND = {"restore.marked", "restore.added", "restore.aside", "restore.placed"}

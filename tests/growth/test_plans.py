@@ -103,7 +103,7 @@ async def mailbox(store: Store) -> None:
     await store.fetch(backlog.SENDER_NAME, receipt.message_id)
     await store.confirm(backlog.SENDER_NAME, receipt.message_id, done=True)
     await store.receipts("reader", entries[0].message_id)
-    await store.known("unit-documents", entries[0].message_id)
+    await store.known("unit-documents", "unit", entries[0].message_id)
 
 
 def ask(store: Store) -> None:

@@ -179,7 +179,7 @@ class Poller:
 
     async def _fetch(self, bus: Bus, name: str, message: Message) -> None:
         world = self._feed.world
-        if not await bus.known(self.name, name):
+        if not await bus.known(self.name, message.header(SENDER), name):
             await asyncio.sleep(world.latency())
             await bus.accept(self.name, message)
             world.note("polled", name)

@@ -147,8 +147,9 @@ class StoreContract:
     async def test_a_poller_can_ask_what_it_already_brought_in(self) -> None:
         """``known`` answers by endpoint and the sender's own id."""
         await self.accept(message(1))
-        assert await self.store.known("unit-documents", "unit-1")
-        assert not await self.store.known("elsewhere", "unit-1")
+        assert await self.store.known("unit-documents", "unit", "unit-1")
+        assert not await self.store.known("elsewhere", "unit", "unit-1")
+        assert not await self.store.known("unit-documents", "other", "unit-1")
 
     # --- workers ----------------------------------------------------------------------------------------------------------
 

@@ -98,7 +98,7 @@ async def test_a_pruned_message_that_comes_again_is_known(aged: Store, clock) ->
         with pytest.raises(Rejected, match=code):
             await owing(aged, clock, number, body)
     assert len(aged.search()) == 2
-    assert await aged.known("unit-documents", "unit-1")
+    assert await aged.known("unit-documents", "unit", "unit-1")
 
 
 async def test_pruning_goes_on_month_after_month(aged: Store, clock, evidence, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class TestSqlite(StoreContract):
         await self.store.confirm("agency", "unit-2", True)
         await self.store.release(expired_at=self.clock())
         await self.store.receipts("unit", "unit-1")
-        await self.store.known("unit-documents", "unit-1")
+        await self.store.known("unit-documents", "unit", "unit-1")
         assert (self.store.next_due("a"), self.store.targets_with_work()) == (None, [])
         with sqlite3.connect(tmp_path / "bus.db") as connection:
             plans = {

@@ -41,7 +41,17 @@ async def test_fault_56_a_store_of_the_first_revision_is_taken_up_with_all_it_ho
     old.close()
     first = [
         f"DROP TABLE {table}"
-        for table in ("nonces", "partners", "timestamps", "checkpoint_spans", "checkpoints", "blob_parts", "tombstones", "pruning")
+        for table in (
+            "mailboxes",
+            "nonces",
+            "partners",
+            "timestamps",
+            "checkpoint_spans",
+            "checkpoints",
+            "blob_parts",
+            "tombstones",
+            "pruning",
+        )
     ]
     guards = [f"DROP TRIGGER {name}" for name in dialect.guards()] if url.startswith("sqlite") else []
     later = [
