@@ -124,7 +124,7 @@ def _list(listing: Listing) -> None:
     rows = [(name, say(f"cli-restore-{verdict}")) for verdict, names in asdict(listing).items() for name in names]
     table(["file", "detail"], sorted(rows))
     for name in listing.believed:
-        console.print(say("cli-restore-believed", name=name), markup=False)
+        console.print(say("cli-restore-believed", name=name))
 
 
 @contextlib.contextmanager
