@@ -94,7 +94,7 @@ def restore(
     with stopped(site), _unmade(site, new):
         told = _restored(file, site, lambda unpacked: _signer(file, unpacked, site, named, unsigned=unsigned), why, json=json)
     sentence = say("cli-restored", at=told["at"], held=told["held"], replaced=told["replaced"])
-    tell(told if json else {name: told[name] for name in ("held", "replaced")}, sentence, json)
+    tell(told if json else {name: told[name] for name in ("signed", "signer", "held", "replaced")}, sentence, json)
 
 
 def _restored(file: Path, site: Path, judged: Callable[[Unpacked], str], why: str, *, json: bool) -> dict[str, object]:
