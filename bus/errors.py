@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import PurePath
 from types import MappingProxyType
 
 from bus.plain import plain
@@ -79,7 +80,8 @@ def said(value: object, language: str) -> object:
         return value.words.get(language) or next(iter(value.words.values()), "")
     if isinstance(value, tuple):
         return "; ".join(str(said(part, language)) for part in value)
-    if isinstance(value, str):
+    if isinstance(value, str | PurePath):
+        value = str(value)
         return plain(value if len(value) <= MOST_SAID else f"{value[:MOST_SAID]}…")
     return value
 

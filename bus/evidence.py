@@ -27,8 +27,6 @@ from bus.signer import Signer
 
 NAMESPACE = "urn:govbus:receipt:v1"
 BACKUP = "urn:govbus:backup:v1"
-#: What only this module may sign: a document of a partner's in one of these would be our own word.
-STATEMENTS = frozenset({NAMESPACE, BACKUP, checkpoint.NAMESPACE})
 
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 #: A carriage return written as itself would be read back as a line feed (XML 1.0, section 2.11); this is its canonical form.

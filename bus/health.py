@@ -30,6 +30,7 @@ from bus.endpoint import Page, Response
 from bus.engine import Engine
 from bus.errors import LANGUAGES, Deferred, text
 from bus.offload import Look
+from bus.plain import plain_json
 from bus.store import Gauge, Store
 from bus.wakeup import Wakeup
 from bus.watch import IN_USE, Watch
@@ -240,7 +241,7 @@ def _page(unwell: Mapping[str, str], warnings: Mapping[str, str] | None = None) 
 
 
 def _json(said: Mapping[str, object]) -> bytes:
-    return orjson.dumps(said) + b"\n"
+    return plain_json(orjson.dumps(said).decode()).encode() + b"\n"
 
 
 def _try_writing(directory: Path) -> None:

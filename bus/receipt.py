@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+#: Namespaces of what the site itself states under its signature (``bus.evidence``). A partner's document that we signed in one of these
+#: would be our own word.
+STATEMENTS = frozenset({"urn:govbus:receipt:v1", "urn:govbus:checkpoint:v1", "urn:govbus:backup:v1"})
+
 
 class Status(StrEnum):
     """What a receipt states. ACCEPTED begins a message's life; FETCHED is a way-mark; the others end a delivery."""

@@ -94,7 +94,7 @@ def restore(
     with stopped(site), _unmade(site, new):
         told = _restored(file, site, lambda unpacked: _signer(file, unpacked, site, named, unsigned=unsigned), why, json=json)
     sentence = say("cli-restored", at=told["at"], held=told["held"], replaced=told["replaced"])
-    tell(told if json else {name: told[name] for name in ("held", "replaced")}, sentence, json)
+    tell(told if json else {name: told[name] for name in ("signed", "signer", "held", "replaced")}, sentence, json)
 
 
 def _restored(file: Path, site: Path, judged: Callable[[Unpacked], str], why: str, *, json: bool) -> dict[str, object]:
@@ -124,7 +124,7 @@ def _list(listing: Listing) -> None:
     rows = [(name, say(f"cli-restore-{verdict}")) for verdict, names in asdict(listing).items() for name in names]
     table(["file", "detail"], sorted(rows))
     for name in listing.believed:
-        console.print(say("cli-restore-believed", name=name), markup=False)
+        console.print(say("cli-restore-believed", name=name))
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ from bus import lock
 from bus.cli.opening import opened
 from bus.cli.screen import console, emit, fields, say
 from bus.config import Loaded
+from bus.plain import plain
 from bus.store import Store
 
 WhyOption = Annotated[str, typer.Option("--reason", help="Why; written into the journal with your name.")]
@@ -45,7 +46,7 @@ def destination(path: Path, kind: str, now: datetime) -> Path:
     """A file as it was named, or one with a name of its own in a directory. Nothing is written over."""
     chosen = path / f"govbus-{kind}-{now:%Y%m%dT%H%M%SZ}.tar" if path.is_dir() else path
     if chosen.exists():
-        raise typer.BadParameter(f"{chosen} is there already")
+        raise typer.BadParameter(f"{plain(str(chosen))} is there already")
     return chosen.absolute()
 
 

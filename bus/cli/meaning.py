@@ -100,7 +100,7 @@ def refuse(unclear: Sequence[Unclear], *, json: bool) -> NoReturn:
         emit({"refused": [{"name": each.name, "why": each.why, "said": each.said(), "messages": each.choices} for each in unclear]})
         raise typer.Exit(1)
     for each in unclear:
-        console.print(each.said(), style="red", markup=False)
+        console.print(each.said(), style="red")
         if each.choices:
             rows = [list(choice.values()) for choice in each.choices]
             table(["id", "partner", "message", "document", "accepted", "subject_line"], rows)

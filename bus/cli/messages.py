@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -18,6 +19,7 @@ from bus.cli.opening import opened, signing
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields, language, say, table
 from bus.delivery import ROUTE_PREFIX, State
 from bus.errors import Rejected, suggestion
+from bus.plain import plain
 from bus.signature import xades
 from bus.store import Found, Hits, Store, Story
 from bus.store.tables import columns, is_held
@@ -153,7 +155,7 @@ _SHOWN = ("public_id", "document_id", "subject", "kind", "route", "endpoint", "s
 
 
 def _tell(story: Story) -> None:
-    console.print(f"[bold]{story.message['id']}[/bold]  {story.standing}")
+    console.print(f"{story.message['id']}  {story.standing}", style="bold")
     fields({name: story.message[name] for name in _SHOWN})
     owed = [delivery for delivery in story.deliveries if not delivery["receipt_id"]]
     tries = [[*_of(each, "route", "target", "owner", "state", "attempt", "due"), _last(each)] for each in owed]
@@ -209,7 +211,13 @@ def receipts(
         emit([xml.decode() for xml in found])
     else:
         for xml in found:
-            print(xml.decode())
+            put(xml)
+
+
+def put(xml: bytes) -> None:
+    """Print a receipt: a file gets the very octets, which are signed; a terminal is not commanded by them."""
+    text = xml.decode()
+    print("\n".join(map(plain, text.split("\n"))) if sys.stdout.isatty() else text)
 
 
 async def _time_stamped(found: Sequence[bytes], authority: Authority | None) -> list[bytes]:
@@ -246,7 +254,7 @@ def _operate(action: str, ids: Sequence[str], reason: str, partner: str, site: P
     else:
         console.print(say(f"cli-{action}", count=len(changed)))
         for each in left:
-            console.print(each["why"], markup=False)
+            console.print(plain(each["why"]))
     raise typer.Exit(0 if changed else 1)
 
 
@@ -280,11 +288,11 @@ def audit(
         emit({"ok": report.ok, **asdict(report)})
     else:
         for finding in report.findings:
-            console.print(finding, style="red", markup=False)
+            console.print(plain(finding), style="red")
         for note in report.notes:
-            console.print(note, style="dim", markup=False)
+            console.print(plain(note), style="dim")
         for told in (each for each in report.prunings if each["event"] == "pruned"):
-            console.print(say("cli-audit-pruning", **{name: told.get(name, "") for name in _PRUNING}), markup=False)
+            console.print(say("cli-audit-pruning", **{name: told.get(name, "") for name in _PRUNING}))
         fields(report.counts)
         console.print(say("cli-audit-good" if report.ok else "cli-audit-broken", count=len(report.findings)))
     raise typer.Exit(0 if report.ok else 1)

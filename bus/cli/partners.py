@@ -44,7 +44,7 @@ def rename(
     if json:
         emit({"old": old, "new": new, **counts})
     else:
-        console.print(say("cli-renamed", old=old, new=new, **counts), markup=False)
+        console.print(say("cli-renamed", old=old, new=new, **counts))
 
 
 @group.command()

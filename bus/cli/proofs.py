@@ -20,6 +20,7 @@ from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say
 from bus.config import Loaded
 from bus.errors import LANGUAGES, Deferred
 from bus.octets import Chunk
+from bus.plain import plain
 from bus.proofs import Sources, Verdict, given
 from bus.proofs import manifest as told
 from bus.proofs.given import Given
@@ -65,9 +66,9 @@ def evidence(
         summary = {"rows": len(manifest.rows), "unproved": unproved, "checkpoints": len(manifest.checkpoints), "lost": manifest.lost}
         emit({"file": str(output), "sha256": digest, "message": manifest.message, "parts": len(files), **summary})
         return
-    console.print(say("cli-evidence", message=manifest.message, file=output, parts=len(files), digest=digest), markup=False)
+    console.print(say("cli-evidence", message=manifest.message, file=output, parts=len(files), digest=digest))
     if unproved:
-        console.print(say("cli-evidence-unproved", count=unproved), style="yellow", markup=False)
+        console.print(say("cli-evidence-unproved", count=unproved), style="yellow")
 
 
 def verify(
@@ -92,8 +93,8 @@ def verify(
     else:
         for line in report.lines:
             mark, style = _MARKS[line.verdict]
-            console.print(f"{mark} {line.say(language())}", style=style, markup=False)
-        console.print(report.conclusion.say(language()), style="bold", markup=False)
+            console.print(plain(f"{mark} {line.say(language())}"), style=style)
+        console.print(plain(report.conclusion.say(language())), style="bold")
     raise typer.Exit(0 if report.ok else 1)
 
 
@@ -153,7 +154,7 @@ def _write(path: Path, octets: Iterable[Chunk]) -> None:
 
 
 def _fail(sentence: str) -> NoReturn:
-    console.print(sentence, style="red", markup=False)
+    console.print(sentence, style="red")
     raise typer.Exit(1)
 
 

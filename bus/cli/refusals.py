@@ -10,6 +10,7 @@ import typer
 
 from bus.cli.opening import opened
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields, language, table
+from bus.plain import plain
 from bus.store.refusals import Refusal, WantedRefusals
 
 _COLUMNS = ("at", "count", "reference", "partner", "source", "endpoint", "code", "last", "document", "subject_line", "place")
@@ -38,13 +39,13 @@ def tell(found: Sequence[Refusal], *, json: bool) -> None:
         emit([{"refused": asdict(each)} for each in found])
         return
     for each in found:
-        console.print(f"[bold]{each.reference}[/bold]")
+        console.print(plain(each.reference), style="bold")
         fields(_said(each))
 
 
 def _said(refusal: Refusal) -> Mapping[str, object]:
-    plain = {name: value for name, value in asdict(refusal).items() if name not in {"reference", "reasons", "chain", "seq"}}
-    return {**plain, "reason": _reason(refusal), "journal": f"{refusal.chain} {refusal.seq}"}
+    fields_of = {name: value for name, value in asdict(refusal).items() if name not in {"reference", "reasons", "chain", "seq"}}
+    return {**fields_of, "reason": _reason(refusal), "journal": f"{refusal.chain} {refusal.seq}"}
 
 
 def _reason(refusal: Refusal) -> str:

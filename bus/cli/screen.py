@@ -12,15 +12,16 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from bus import errors
 from bus.errors import text
 from bus.log import line
 from bus.plain import plain
 
-console = Console(highlight=False, soft_wrap=True)
+#: Words in square brackets are words: whatever is printed may quote a stranger.
+console = Console(highlight=False, soft_wrap=True, markup=False)
 
 SiteOption = Annotated[Path, typer.Option("--site", envvar="GOVBUS_SITE", help="Directory with routes.yaml, schemas/ and certs/.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -64,7 +65,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: st
     for column in columns:
         grid.add_column(say(f"column-{column}"), overflow="fold")
     for row in rows:
-        grid.add_row(*("" if cell is None else escape(plain(str(cell))) for cell in row))
+        grid.add_row(*("" if cell is None else Text(plain(str(cell))) for cell in row))
     console.print(grid)
 
 

@@ -153,8 +153,8 @@ def _document(components: Mapping[str, Component], json: bool) -> None:
         emit(documents)
         return
     for document in documents:
-        console.print(f"[bold]{document['name']}[/bold]")
-        console.print(document["text"], markup=False)
+        console.print(document["name"], style="bold")
+        console.print(document["text"])
         table(["option", "type", "default", "description"], [list(option.values()) for option in document["options"]])
 
 

@@ -17,6 +17,7 @@ from bus import daemon, generation, lock, regular
 from bus.cli.keeping import WhyOption, destination, keeping, stated, stopped, tell
 from bus.cli.opening import opened
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, language, say, table
+from bus.plain import plain
 from bus.reconciling import Reconciled, Verdict, judge
 from bus.store import Store
 from bus.store.archive import Order
@@ -142,7 +143,7 @@ def reload(site: SiteOption = Path(), json: JsonOption = False) -> None:
         console.print(say("cli-reload-silent", seconds=int(PATIENCE)), style="red")
     else:
         for fault in faults or sorted({warning for answer in answers for warning in answer.warnings}):
-            print(fault)
+            print(plain(fault))
         done = [f"{answer.chain} {answer.number}" for answer in answers]
         console.print(say("cli-reload-failed" if faults else "cli-reloaded", generations=", ".join(done)))
     raise typer.Exit(0 if answers and not faults else 1)

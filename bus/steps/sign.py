@@ -3,14 +3,19 @@
 ``xades`` (default) is XAdES baseline B-B (ETSI EN 319 132-1), enveloped: the signing time and certificate are signed too. ``xmldsig`` is
 the plain enveloped XML Signature (W3C XML-DSig 1.1), ``xmldsig-by-id`` signs the one ``element`` that is named. Not to be confused with an
 endpoint's ``security:``, which signs each sending on the wire and is fresh each time; this signature stays with the document.
+
+Raises Rejected ``statement-foreign`` (5.7.1) for a document that would be a receipt, a checkpoint or a backup's voucher of our own.
 """
 
 from collections.abc import Callable
 
+from lxml import etree
 from pydantic import Field
 
+from bus.errors import Rejected
 from bus.exchange import Exchange, Step
 from bus.options import KeyName, MethodName, Signed
+from bus.receipt import STATEMENTS
 from bus.signature import xades, xmldsig, xmldsig_by_id
 from bus.signer import Signer
 from bus.site import Site
@@ -30,6 +35,9 @@ def build(options: Options, site: Site) -> Step:
     note = f"sign {options.profile} {signer.name} {signer.method.name}"
 
     def sign(exchange: Exchange) -> Exchange:
+        kind = etree.QName(exchange.message.outline)
+        if kind.namespace in STATEMENTS:
+            raise Rejected("statement-foreign", kind=kind.text)
         return exchange.with_body(exchange.message.hollow.parsed(write(exchange, signer, options.element)), note)
 
     return sign

@@ -115,11 +115,31 @@ def test_a_manager_that_has_gone_does_not_matter(tmp_path: Path) -> None:
 
 def test_the_unit_waits_for_readiness_and_its_reload_says_what_came_of_it(repository: Path) -> None:
     """``Type=notify``, from any worker; the reload is the command that waits for the answer."""
-    unit = configparser.ConfigParser(strict=False)
-    unit.optionxform = str  # type: ignore[assignment]
-    unit.read_string((repository / "docs" / "govbus.service").read_text(encoding="utf-8"))
-    service = unit["Service"]
+    service = _service(repository)
     assert (service["Type"], service["NotifyAccess"]) == ("notify", "all")
     program, _, arguments = service["ExecReload"].partition(" ")
     assert service["ExecStart"].startswith(f"{program} run ")
     assert arguments == "reload --site /var/lib/govbus/site"
+
+
+def _service(repository: Path) -> configparser.SectionProxy:
+    unit = configparser.ConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment]
+    unit.read_string((repository / "docs" / "govbus.service").read_text(encoding="utf-8"))
+    return unit["Service"]
+
+
+def test_the_unit_bounds_what_a_leak_or_an_intruder_can_take(repository: Path) -> None:
+    """Memory, swap, tasks, files, addresses; no capability, and nothing but its own state to write."""
+    service = _service(repository)
+    high, most = (int(service[name].removesuffix("G")) for name in ("MemoryHigh", "MemoryMax"))
+    assert 0 < high < most
+    assert (service["MemorySwapMax"], service["LimitCORE"]) == ("0", "0")
+    assert 0 < int(service["TasksMax"]) <= 1024
+    # 2048 connections a process, and files: see bus.listeners.
+    assert int(service["LimitNOFILE"]) >= 2 * 2048 * int(service["ExecStart"].split("--workers ")[1].split()[0])
+    assert set(service["RestrictAddressFamilies"].split()) == {"AF_INET", "AF_INET6", "AF_UNIX"}
+    assert {"link-local", "multicast"} <= set(service["IPAddressDeny"].split())
+    assert "--operators 127.0.0.1:" in service["ExecStart"]
+    assert (service["CapabilityBoundingSet"], service["NoNewPrivileges"], service["ProtectSystem"]) == ("", "yes", "strict")
+    assert (service["UMask"], service["StateDirectoryMode"]) == ("0027", "0750")

@@ -15,7 +15,7 @@ from bus import edxml, timestamps, xmlio
 from bus.errors import Rejected
 from bus.exchange import Exchange, Step
 from bus.keys import Keyring
-from bus.message import KIND, KIND_OTHER
+from bus.message import KIND, KIND_OTHER, Message
 from bus.signature import xades, xmldsig, xmldsig_by_id
 from bus.signer import Signer
 from bus.site import Site
@@ -164,6 +164,16 @@ def test_what_sign_signs_verifies(site: Site) -> None:
     verified = xades.verify(signed, site.keyring.own)
     assert verified.identity is True
     assert verified.octets == xmlio.canonicalize(before.message.tree)
+
+
+@pytest.mark.parametrize("profile", ["xades", "xmldsig"])
+@pytest.mark.parametrize("kind", ["receipt:v1}Receipt", "checkpoint:v1}Checkpoint", "backup:v1}Backup", "backup:v1}Other"])
+def test_no_partner_has_our_own_statements_signed(site: Site, profile: str, kind: str) -> None:
+    """A document that would be a receipt, a checkpoint or what vouches for a backup is not signed, whoever sent it."""
+    namespace, _, name = kind.partition("}")
+    message = Message("m", {}, f'<x:{name} xmlns:x="urn:govbus:{namespace}"><x:At/></x:{name}>'.encode())
+    with pytest.raises(Rejected, match=r"5\.7\.1"):
+        step(sign, site, profile=profile)(Exchange(message=message, original=message, route="r", now=NOW))
 
 
 @pytest.mark.parametrize("profile", ["xades", "xmldsig"])
