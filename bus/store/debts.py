@@ -17,7 +17,9 @@ from datetime import timedelta
 from typing import Any
 
 from bus.delivery import TRANSITIONS, State
+from bus.errors import Deferred
 from bus.message import KIND, KIND_OTHER, RECEIVERS
+from bus.receipt import legible
 from bus.store import blobs, filling, statements
 from bus.store.model import Debt, Owed, Subject
 from bus.store.tables import FIXED, Row, canonical, columns, deliveries, fingerprint, stamp
@@ -38,8 +40,25 @@ def owe(tx: Transaction, subject: Subject, owed: Owed, digest: str, *, kept: boo
         filling.enter(tx, owed.owner, len(owed.message.body), owed.receiver)
     if not kept:
         blobs.keep(tx, digest, owed.message.body)
+    values = _values(subject, owed, digest)
+    if owed.owner:
+        names = (subject.public_id, subject.id)
+        values["public_id"] = next((name for name in names if not _taken(tx, owed.owner, name)), "")
+    elif owed.lease is not None and _first_of_its_key(tx, owed):
+        values |= {"state": State.CLAIMED, "revision": 1, **claim(tx, 0, owed.lease)}
+    return insert(tx, values)
+
+
+def wait(tx: Transaction, subject: Subject, owed: Owed, digest: str, why: Deferred) -> dict[str, Any]:
+    """Record a debt that is put off as it is recorded, for as long as ``why`` wishes. Its octets are here. Gives its row."""
+    due = stamp(tx.now + timedelta(seconds=why.retry_after or 0))
+    reasons = {f"last_reason_{language}": legible(reason) for language, reason in why.reasons.items()}
+    return insert(tx, {**_values(subject, owed, digest), "due": due, "last_code": why.code, **reasons})
+
+
+def _values(subject: Subject, owed: Owed, digest: str) -> dict[str, Any]:
     headers = owed.message.headers
-    values = {
+    return {
         "message_id": subject.id,
         "route": owed.route,
         "target": owed.target,
@@ -54,12 +73,6 @@ def owe(tx: Transaction, subject: Subject, owed: Owed, digest: str, *, kept: boo
         "headers": canonical(headers),
         "expires": stamp(owed.expires),
     }
-    if owed.owner:
-        names = (subject.public_id, subject.id)
-        values["public_id"] = next((name for name in names if not _taken(tx, owed.owner, name)), "")
-    elif owed.lease is not None and _first_of_its_key(tx, owed):
-        values |= {"state": State.CLAIMED, "revision": 1, **claim(tx, 0, owed.lease)}
-    return insert(tx, values)
 
 
 def claim(tx: Transaction, attempt: int, lease: timedelta) -> dict[str, Any]:

@@ -68,37 +68,30 @@ def together(owner: str, rows: Sequence[Row], quota: Quota) -> Fill:
 
 
 def takes(tx: Transaction, owner: str, octets: int) -> bool:
-    """Whether one more message of so many octets goes into a mailbox."""
-    filled = _filled(tx, owner)
-    return Fill(owner, filled.messages, filled.octets, tx.context.quota(owner)).takes(octets)
+    """Whether one more message of so many octets goes into a mailbox, with what lies there under all of its partner's names."""
+    filled = [_under(tx, name) for name in tx.context.names.of(owner)]
+    return Fill(owner, sum(one.messages for one in filled), sum(one.octets for one in filled), tx.context.quota(owner)).takes(octets)
 
 
-def _filled(tx: Transaction, owner: str) -> Filled:
-    """What lies there and is about to, under all of the partner's names."""
-    found = Filled(0, 0)
-    for name in tx.context.names.of(owner):
-        known = tx.filled.get(name)
-        if known is None:
-            row = tx.connection.execute(_ONE, {"owner": name}).one_or_none()
-            known = tx.filled[name] = Filled(row.messages, row.octets) if row else Filled(0, 0)
-        moved = tx.moved.get(name, Filled(0, 0))
-        found = found.plus(known.messages + moved.messages, known.octets + moved.octets)
-    return found
+def _under(tx: Transaction, name: str) -> Filled:
+    """What lies in a mailbox under one name, and is about to."""
+    known = tx.filled.get(name)
+    if known is None:
+        row = tx.connection.execute(_ONE, {"owner": name}).one_or_none()
+        known = tx.filled[name] = Filled(row.messages, row.octets) if row else Filled(0, 0)
+    moved = tx.moved.get(name)
+    return known.plus(moved.messages, moved.octets) if moved else known
 
 
 def enter(tx: Transaction, owner: str, octets: int, receiver: str) -> None:
-    """Lay a message into a mailbox, which has room for it. Raises Deferred 4.2.2 where it has none."""
+    """Lay a message into a mailbox that has room for it. Raises Deferred 4.2.2, about ``receiver``, where it has none."""
     if not takes(tx, owner, octets):
         raise full({owner: receiver})
-    quota, others = tx.context.quota(owner), _elsewhere(tx, owner)
+    quota, others = tx.context.quota(owner), [name for name in tx.context.names.of(owner) if name != owner]
     # What lies under the partner's former names takes up room, too; nothing is added there any more.
-    tx.move(owner, 1, octets, Filled(quota.messages - others.messages, quota.octets - others.octets), receiver)
-
-
-def _elsewhere(tx: Transaction, owner: str) -> Filled:
-    whole = _filled(tx, owner)
-    known, moved = tx.filled[owner] if owner in tx.filled else Filled(0, 0), tx.moved.get(owner, Filled(0, 0))
-    return whole.plus(-known.messages - moved.messages, -known.octets - moved.octets)
+    elsewhere = [_under(tx, name) for name in others]
+    most = Filled(quota.messages, quota.octets).plus(-sum(one.messages for one in elsewhere), -sum(one.octets for one in elsewhere))
+    tx.move(owner, 1, octets, most, receiver)
 
 
 def changed(tx: Transaction, debt: Debt | Row, to: str) -> None:

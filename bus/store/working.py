@@ -14,11 +14,11 @@ import orjson
 
 from bus.delivery import Delivery, State
 from bus.endpoint import Answer, Sent
-from bus.message import Message
+from bus.message import RECEIVERS, Message
 from bus.octets import Body
 from bus.receipt import Status, legible
-from bus.store import debts, issuing, statements
-from bus.store.model import Debt, Owed, Subject, Work
+from bus.store import debts, filling, issuing, statements
+from bus.store.model import Debt, Owed, Subject, Work, full
 from bus.store.tables import NEVER, Row, moment, stamp
 from bus.store.transaction import Transaction
 
@@ -80,13 +80,39 @@ def begun(tx: Transaction, subject: Subject, owed: Sequence[Owed], rows: Sequenc
 
 
 def routed(tx: Transaction, work: Work, results: Sequence[Owed], digests: Sequence[str], note: Mapping[str, Any]) -> tuple[Work, ...]:
-    """A route has decided: its delivery is done, and what it decided is owed. Gives what of it was claimed at once."""
+    """A route has decided: its delivery is done, and what it decided is owed. Gives what of it was claimed at once.
+
+    Raises Deferred 4.2.2 where a mailbox is full; whom else it is for does not wait for that, if he can be told apart (``_apart``).
+    """
     debt, subject = work.debt, work.subject
+    waiting = _apart(tx, work, results)
     changed = _end(tx, debt, State.DONE)
     kept = {debt.digest, subject.digest}
-    rows = [debts.owe(tx, subject, owed, digest, kept=digest in kept) for owed, digest in zip(results, digests, strict=True)]
-    tx.append("routed", debt.message_id, debt.id, {**changed, **note, "owed": [debts.entry(row) for row in rows]})
-    return begun(tx, subject, results, rows)
+    now = [(owed, digest) for owed, digest in zip(results, digests, strict=True) if all(owed is not each for each in waiting)]
+    rows = [debts.owe(tx, subject, owed, digest, kept=digest in kept) for owed, digest in now]
+    later = [debts.wait(tx, subject, _once_more(work, waiting), debt.digest, full(_receivers(waiting)))] if waiting else []
+    tx.append("routed", debt.message_id, debt.id, {**changed, **note, "owed": [debts.entry(row) for row in (*rows, *later)]})
+    return begun(tx, subject, [owed for owed, _ in now], rows)
+
+
+def _apart(tx: Transaction, work: Work, results: Sequence[Owed]) -> Sequence[Owed]:
+    """What is for full mailboxes, if the rest need not wait for it: for others alone, and in no order. Raises Deferred 4.2.2 otherwise."""
+    closed = [owed for owed in results if owed.owner and not filling.takes(tx, owed.owner, len(owed.message.body))]
+    names = {name for owed in closed for name in owed.receiver.split()}
+    others = [owed for owed in results if all(owed is not each for each in closed)]
+    if closed and (not others or work.debt.order_key or any(names.intersection(owed.receiver.split()) for owed in others)):
+        raise full(_receivers(closed))
+    return closed
+
+
+def _receivers(owed: Sequence[Owed]) -> dict[str, str]:
+    return {each.owner: each.receiver for each in owed}
+
+
+def _once_more(work: Work, waiting: Sequence[Owed]) -> Owed:
+    """The same delivery to the same route, for the receivers whose mailboxes are full."""
+    message = work.message.with_headers(**{RECEIVERS: " ".join(_receivers(waiting).values())})
+    return Owed(work.debt.route, work.debt.target, message, work.delivery.expires)
 
 
 def finish(tx: Transaction, work: Work, sent: Sent) -> Answer:

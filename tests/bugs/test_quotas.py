@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import sieged_site
+import soap_rig
 import sqlalchemy as sa
 from helping import HandClock, govbus, until
 from sieged_site import OTHER, UNIT
@@ -148,6 +149,51 @@ async def test_what_a_route_puts_into_a_full_mailbox_later_is_still_owed(open_st
     await store.confirm("other", "m0", done=True)
     await store.routed(work, [owed], {}, [])
     assert [entry.message_id for entry in await store.pending("other", 10)] == ["m1", "m2", "late"]
+
+
+THROUGH_STEPS = f"""\
+site: {{organisation: {soap_rig.MINISTRY}, name: Bộ Thông tin và Truyền thông}}
+partners:
+  unit: {{codes: [{UNIT}], trust: trust/unit}}
+  other: {{codes: [{OTHER}, G18], trust: trust/other, mailbox: {{messages: 1}}}}
+  third: {{codes: [000.00.00.G19]}}
+endpoints:
+  documents: {{soap: {{path: /soap/documents, security: {{verify: wss-x509, sign: own/bus}}}}}}
+routes:
+  - {{name: documents, from: documents, steps: [trace], to: [{{documents: To/OrganId}}]}}
+"""
+
+
+async def test_whom_else_an_accepted_document_is_for_does_not_wait_for_a_full_mailbox(siege_certs: Path, tmp_path: Path) -> None:
+    """Behind a route with steps one of two mailboxes is full: the other receiver has it at once, this one when there is room."""
+    rig = soap_rig.build(tmp_path, siege_certs, THROUGH_STEPS)
+    await rig.store.take(rig.site.codes(), rig.site.quotas())
+    await rig.engine.start()
+
+    async def waiting(owner: str) -> list[str]:
+        return [entry.message_id for entry in await rig.store.pending(owner, 10, ["document"])]
+
+    def put_off(name: str) -> list[tuple[str, str]]:
+        [story] = rig.store.show(name)
+        return [(row["receivers"], row["id"]) for row in story.deliveries if row["state"] == "READY" and row["last_code"] == "4.2.2"]
+
+    both = soap_rig.document(2).replace(b"</edXML:To>", b"</edXML:To><edXML:To><edXML:OrganId>000.00.00.G19</edXML:OrganId></edXML:To>")
+    await rig.send(soap_rig.document(1), "first")
+    await until(lambda: fills(rig.store).get("other", (0, 0))[0] == 1)
+    await rig.send(both, "both")
+    await rig.send(soap_rig.document(3), "alone")
+    await until(lambda: put_off("both") and put_off("alone"))
+    assert (await waiting("other"), await waiting("third")) == (["first"], ["both"])
+    [(receivers, delivery)] = put_off("both")
+    assert receivers == OTHER
+    await rig.store.confirm("other", "first", done=True)
+    await rig.store.resend([delivery], "nguyen.a", "thử")
+    await until(lambda: fills(rig.store)["other"][0] == 1)
+    assert (await waiting("other"), await waiting("third")) == (["both"], ["both"])
+    await rig.engine.stop(grace=1)
+    report = audit(rig.store, Evidence(rig.site.keyring.signer("own/bus"), rig.site.keyring.own, soap_rig.now))
+    assert report.findings == ()
+    rig.store.close()
 
 
 async def test_a_renamed_partners_mailbox_is_one(open_store: Callable[..., Store], clock: HandClock) -> None:

@@ -85,7 +85,7 @@ for number in range(200):
 
 @pytest.mark.parametrize("socket_too", [False, True])
 def test_lines_of_several_processes_are_whole(socket_too: bool) -> None:
-    """Short and long ones, over one pipe or one socket that is read now and then: each line that arrives is a JSON object."""
+    """Short and long ones, over one pipe or one socket: each line that arrives is a JSON object. One of them may find no room for any."""
     theirs: socket.socket | int
     if socket_too:
         ours, theirs = socket.socketpair()
@@ -96,7 +96,7 @@ def test_lines_of_several_processes_are_whole(socket_too: bool) -> None:
     theirs.close() if isinstance(theirs, socket.socket) else os.close(theirs)
     seen = events(_all(reading))
     assert [writer.wait(PATIENCE) for writer in writers] == [0, 0, 0]
-    assert {line["event"] for line in seen} >= {"one", "two", "three"}
+    assert len({line["event"] for line in seen} & {"one", "two", "three"}) >= 2
 
 
 def test_a_long_line_keeps_its_fields_and_its_ends() -> None:
