@@ -195,7 +195,8 @@ class Responders:
                     reasons.append(f"{address}: {why}")
                     doubtful = doubtful or why.doubtful
                     metrics.REVOCATION_QUESTIONS.labels(link.partner, kind, "none").inc()
-                    self._was_silent(link, address, str(why))
+                    if not why.doubtful:
+                        self._was_silent(link, address, str(why))
                     continue
                 self._silent.pop((link.partner, address), None)
                 self._learned(link, answer)
