@@ -123,7 +123,8 @@ class Engine:
 
     async def _accept(self, endpoint: str, message: Message, request: SignedRequest | None) -> Answer:
         self._steady()  # An end is reckoned from the clock as it is now: the clock that will judge it must have seen it.
-        message = replace(message, id=self._ids(), headers={**message.headers, **self._known_by_us(endpoint, message.header(SENDER))})
+        ours = {ENDPOINT: endpoint, AUTHENTICATED: self._site.code_of(message.header(SENDER))}
+        message = replace(message, id=self._ids(), headers={**message.headers, **ours})
         try:
             if self._checkpointing is not None:
                 self._checkpointing.admit()
@@ -144,11 +145,6 @@ class Engine:
         _log.info(log.ACCEPTED, message=message.id, route=route.name, partner=message.header(SENDER), size=len(message.body))
         self._go_on(owed, answer.works)
         return answer
-
-    def _known_by_us(self, endpoint: str, partner: str) -> Mapping[str, str]:
-        """Headers that no message can claim: where it came in, and whose organisation it was that handed it in."""
-        known = self._site.partners.get(partner)
-        return {ENDPOINT: endpoint, AUTHENTICATED: known.codes[0] if known else ""}
 
     def _admit(self, endpoint: str, message: Message) -> tuple[Route, list[Owed], dict[str, Any]]:
         """The first route of this endpoint that takes the message, what is owed, and what the gate notes for the journal.

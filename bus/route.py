@@ -114,13 +114,10 @@ class Route:
         """Messages of one sender with the same non-empty key leave in order. Stores index it, so a long one is digested."""
         said = self.order_by.string(views.of(message, self.site)) if self.order_by else ""
         # The sender's own: nobody holds back what another sends, by knowing its number.
-        key = f"{self._owner(message.header(SENDER))}\t{said}" if said else ""
+        sender = message.header(SENDER)
+        # By its organisation: the partner's name may change while its messages wait (``store.names``).
+        key = f"{self.site.code_of(sender) or sender}\t{said}" if said else ""
         return key if len(key) <= MOST_KEY else hashlib.sha256(key.encode()).hexdigest()
-
-    def _owner(self, sender: str) -> str:
-        """The organisation behind a partner's name, which may change while its messages wait (``store.names``)."""
-        partner = self.site.partners.get(sender)
-        return partner.codes[0] if partner else sender
 
     def _through(self, steps: Iterable[Step], message: Message, now: datetime, *, ours: bool = False) -> Exchange:
         history = (self.note,) if self.block else ()

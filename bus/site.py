@@ -88,6 +88,10 @@ class Site:
         """By partner, how often it may call; without those that may always."""
         return {name: partner.rate for name, partner in self.partners.items() if partner.rate is not None}
 
+    def code_of(self, partner: str) -> str:
+        """The organisation code that we write for a partner of this name, or "" where there is none."""
+        return self.partners[partner].codes[0] if partner in self.partners else ""
+
     def partner_of(self, organ: str) -> Partner | None:
         """The partner one of whose codes, or of whose codes' other forms in the code book, is ``organ``."""
         same = {organ, *self.organisations.aliases(organ)}

@@ -167,7 +167,6 @@ class Store(Questions):
         """Take responsibility: message, debts, receipt ACCEPTED. The same again gives the first receipt. Raises Rejected 5.6.9.
 
         Raises Deferred 4.2.2, and takes nothing, where a mailbox that it goes into is full.
-
         ``note``: what the gate found, for the journal. ``request``: what it came in, signed by its sender.
         """
         await self._demand_room(message, owed)
@@ -382,10 +381,7 @@ class Store(Questions):
     def backup(
         self, path: Path, site: Mapping[str, Path], said: Mapping[str, Any], seal: Callable[[bytes], bytes] | None = None
     ) -> Mapping[str, Any]:
-        """Copy an embedded store to ``path`` while it is in use. Raises Rejected 5.3.3 for another, Deferred 4.3.1. See ``backup``.
-
-        ``seal`` gives the signature of the manifest's octets, or none.
-        """
+        """Copy an embedded store in use to ``path``; ``seal`` signs the manifest. Raises Rejected 5.3.3 for another, Deferred 4.3.1."""
         if not isinstance(self._files, Files):
             raise Rejected("backup-elsewhere")
         return backup.write(self._engines[1], self._files, path, site, said, seal)
