@@ -332,7 +332,7 @@ class Daemon:
             return
         points.reach("reload.loaded")
         self._loaded = loaded
-        self._responders.adopt(loaded.site.keyring.statuses)
+        self._responders.adopt(loaded.site.keyring.statuses, loaded.site.keyring.authorities())
         self._watch.keyring = loaded.site.keyring
         self._health.loaded = loaded
         self._evidence = open_evidence(loaded.site)

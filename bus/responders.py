@@ -92,12 +92,14 @@ class Responders:
         self._silent: OrderedDict[tuple[str, str], _Silence] = OrderedDict()
         self._lines: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
         self._statuses = statuses
+        self._lasting = frozenset(map(key_of, authorities))
         self._attach()
         for answer in kept(directory, authorities, clock()):
             statuses.learn(answer)
 
-    def adopt(self, statuses: Statuses) -> None:
+    def adopt(self, statuses: Statuses, authorities: Sequence[x509.Certificate]) -> None:
         """Another generation: it knows what the one before knew."""
+        self._lasting = frozenset(map(key_of, authorities))
         statuses.take_over(self._statuses)
         self._statuses = statuses
         retired, self._sessions = self._sessions, {}
@@ -272,7 +274,7 @@ class Responders:
             raise Unanswered(f"{type(error).__name__} {error}".strip()) from None
 
     def _learned(self, link: Link, answer: Answer, *, keep: bool = True) -> None:
-        self._statuses.learn(answer)
+        self._statuses.learn(answer, link.partner)
         if keep:
             metrics.REVOCATION_QUESTIONS.labels(link.partner, answer.kind, "answered").inc()
             self._keep(answer)
@@ -314,8 +316,11 @@ class Responders:
     # --- what lies in data/revocation -------------------------------------------------------------------------------
 
     def _keep(self, answer: Answer) -> None:
-        if answer.kind == "crl" and answer.serial is not None:
-            # A shard could not be read back without its certificate; and there may be one for each certificate.
+        """Have an answer outlive this process: no list for a part, not read back ever, and none of an authority that no directory holds.
+
+        Of both a partner may have any number.
+        """
+        if answer.issuer not in self._lasting or (answer.kind == "crl" and answer.serial is not None):
             return
         try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o750)

@@ -12,6 +12,7 @@ Raises ``Rejected`` ``certificate-revoked``; ``Unsettled``, a ``Deferred``.
 Standards: RFC 5280 sections 4.2.1.13 (CRL distribution points), 4.2.2.1 (authority information access); RFC 6960 section 2.2 (status).
 """
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -42,6 +43,8 @@ _MOST_EACH = 512
 _MOST_ADDRESSES = 4
 #: Octets of one issuer's answers about single certificates: a shard of a list may have megabytes, and there are as many as it likes.
 _MOST_OCTETS = 32 << 20
+#: And of all answers that were asked for one partner: it may make authorities below its own without end, each with a list.
+_MOST_OCTETS_EACH = 128 << 20
 
 
 class Check(StrEnum):
@@ -134,14 +137,23 @@ class Statuses:
     _seen: dict[tuple[str, int], datetime] = field(default_factory=dict)
     _answers: dict[tuple[str, str, int | None], Answer] = field(default_factory=dict)
     _failures: dict[tuple[str, str, int], Failure] = field(default_factory=dict)
+    #: By place of an answer, the partner for whom it was asked; the latest last.
+    _asked_for: dict[tuple[str, str, int | None], str] = field(default_factory=dict)
 
-    def learn(self, answer: Answer) -> None:
-        """Keep an answer, unless a newer one is there: nobody may turn back the time by showing an old list."""
+    def learn(self, answer: Answer, partner: str = "") -> None:
+        """Keep an answer, unless a newer one is there: nobody may turn back the time by showing an old list.
+
+        ``partner``: for whom it was asked; of one partner's, those asked longest ago are forgotten beyond a bound.
+        """
         place = (answer.kind, answer.issuer, answer.serial)
         known = self._answers.get(place)
         if known is None or answer.this_update >= known.this_update:
             self._answers[place] = answer
             self._bound(answer.issuer)
+            if partner:
+                self._asked_for.pop(place, None)
+                self._asked_for[place] = partner
+                self._bound_for(partner)
             self.version += 1
         for key in list(self._failures):
             if key[1] == answer.issuer and answer.serial in {None, key[2]}:
@@ -160,6 +172,17 @@ class Statuses:
             octets -= len(own.pop(place).octets)
             del self._answers[place]
 
+    def _bound_for(self, partner: str) -> None:
+        """Forget what was asked for a partner longest ago, of however many authorities below its own; what tells of a revocation last."""
+        places = [place for place, asked_for in list(self._asked_for.items()) if asked_for == partner]
+        places.sort(key=lambda place: place in self._answers and self._answers[place].revoked_at(place[2] or 0) is not None)
+        octets = sum(len(self._answers[place].octets) for place in places if place in self._answers)
+        while len(places) > _MOST_EACH or (octets > _MOST_OCTETS_EACH and len(places) > 1):
+            oldest = places.pop(0)
+            del self._asked_for[oldest]
+            forgotten = self._answers.pop(oldest, None)
+            octets -= len(forgotten.octets) if forgotten else 0
+
     def failed(self, link: Link, failure: Failure) -> None:
         """A question about ``link`` brought nothing."""
         self._failures.pop(_place(link), None)
@@ -175,8 +198,12 @@ class Statuses:
     def take_over(self, other: "Statuses") -> None:
         """Know what ``other`` knows (a reload): answers are facts, whatever the configuration."""
         for answer in other.answers():
-            self.learn(answer)
+            self.learn(answer, other.asked_for(answer))
         self.ask, self.accepted, self.version = other.ask, other.accepted, other.version + 1
+
+    def asked_for(self, answer: Answer) -> str:
+        """The partner for whom an answer was asked, or ""."""
+        return self._asked_for.get((answer.kind, answer.issuer, answer.serial), "")
 
     def answers(self, issuers: Iterable[str] | None = None) -> tuple[Answer, ...]:
         """All answers, or those of these issuers."""
@@ -226,7 +253,9 @@ class Statuses:
             if len(own) >= _MOST_EACH:
                 self._drop(own[0])
             elif len(self.wanted) >= _MOST_WANTED:
-                self._drop(next(iter(self.wanted)))
+                # The oldest of whoever has most: who has few certificates keeps them, however many others there are.
+                most = Counter(one.partner for one in list(self.wanted.values())).most_common(1)[0][0]
+                self._drop(next(key for key, one in list(self.wanted.items()) if one.partner == most))
         self.wanted[link.key], self._seen[link.key] = link, at
 
     def _drop(self, key: tuple[str, int]) -> None:

@@ -16,12 +16,13 @@ from soap_rig import OTHER, UNIT, build, document, fault_code
 from soap_rig import ROUTES as SOAP_ROUTES
 
 from adapters.soap import payloads
-from bus import keys, revocation
-from bus.answers import Answer
+from bus import keys, metrics, revocation
+from bus.answers import Answer, key_of
 from bus.edxml import trace
 from bus.keys import Keyring
+from bus.outside import Outside
 from bus.responders import Responders
-from bus.revocation import Check, Failure, Link, Rules, Statuses
+from bus.revocation import Check, Failure, Link, Rules, Statuses, Unsettled
 from bus.signature import reading
 from bus.trust import der
 
@@ -65,7 +66,7 @@ def authorities() -> Iterator[tuple[AuthorityServer, AuthorityServer]]:
 def links(server: AuthorityServer, partner: str, number: int) -> list[Link]:
     """Certificates of a partner that must be asked about."""
     key = ec.generate_private_key(ec.SECP256R1())
-    rules = Rules(check=Check.OCSP)
+    rules = Rules(check=Check.OCSP, outside=Outside.of(["127.0.0.1"]))
     made = [Link(partner, server.issuer.leaf(f"{partner} {each}", key), server.issuer.certificate, rules) for each in range(number)]
     server.known += [link.certificate for link in made]
     return made
@@ -91,8 +92,8 @@ async def test_questions_about_one_partners_certificates_are_bounded_and_keep_no
         task.cancel()
     await asyncio.gather(*asking, *running, return_exceptions=True)
     await until(lambda: not responders._asked.total())
-    if responders._session is not None:
-        await responders._session.close()
+    for session in responders._sessions.values():
+        await session.close()
 
 
 def test_failed_questions_are_remembered_for_each_partner(
@@ -192,5 +193,109 @@ async def test_an_id_that_came_in_from_one_partner_is_not_known_from_another(sie
     assert await rig.engine.known("documents", "unit", "doc-1")
     assert not await rig.engine.known("documents", "other", "doc-1")
     assert not await rig.engine.known("several", "unit", "doc-1")
+    await rig.engine.stop(grace=1)
+    rig.store.close()
+
+
+def said_of(issuer: str, serial: int | None = 1, *, octets: int = 100, revoked: datetime | None = None) -> Answer:
+    """What an authority said."""
+    return Answer("ocsp", issuer, NOW, NOW + timedelta(days=1), bytes(octets), NOW, serial=serial, revoked=revoked)
+
+
+def test_answers_of_authorities_that_a_partner_makes_are_bounded_and_push_out_nobody_elses() -> None:
+    """Two thousand authorities below its own anchor, an answer of each: 512 are kept, with the other partner's; over a reload, too."""
+    statuses = Statuses()
+    statuses.learn(said_of("A's authority"), "a")
+    statuses.learn(said_of("revoking", revoked=NOW), "b")
+    for number in range(2000):
+        statuses.learn(said_of(f"minted {number}"), "b")
+    later = Statuses()
+    later.take_over(statuses)
+    for number in range(1000):
+        later.learn(said_of(f"minted again {number}"), "b")
+    for known in (statuses, later):
+        issuers = {one.issuer for one in known.answers()}
+        assert len(issuers) == 513
+        assert {"A's authority", "revoking"} <= issuers
+    assert "minted again 999" in {one.issuer for one in later.answers()}
+
+
+def test_large_lists_of_authorities_that_a_partner_makes_are_bounded_by_their_octets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few and large: the newest stays, whatever its size."""
+    monkeypatch.setattr(revocation, "_MOST_OCTETS_EACH", 10_000)
+    statuses = Statuses()
+    for number in range(50):
+        statuses.learn(said_of(f"minted {number}", octets=3000), "b")
+    assert sum(len(one.octets) for one in statuses.answers()) <= 10_000
+    statuses.learn(said_of("larger than all", octets=20_000), "b")
+    assert [one.issuer for one in statuses.answers()] == ["larger than all"]
+
+
+def test_who_shows_few_certificates_keeps_them_wanted(
+    authorities: tuple[AuthorityServer, AuthorityServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many partners with many certificates each: when there is no more room, who has most gives way."""
+    monkeypatch.setattr(revocation, "_MOST_WANTED", 40)
+    monkeypatch.setattr(revocation, "_MOST_EACH", 10)
+    issuer = authorities[0].issuer
+    statuses, shown, authority = Statuses(), issuer.leaf("x"), issuer.certificate
+
+    class Minted(Link):
+        """A link whose certificate is one of any number."""
+
+        number = 0
+
+        @property
+        def key(self) -> tuple[str, int]:
+            return self.partner, self.number
+
+    def shows() -> Iterator[Link]:
+        yield Link("a", shown, authority, Rules(check=Check.OCSP))
+        for number in range(300):
+            link = Minted(f"b{number % 9}", shown, authority, Rules(check=Check.OCSP))
+            object.__setattr__(link, "number", number)
+            yield link
+
+    for link in shows():
+        with pytest.raises(Unsettled):
+            statuses.judge(link, NOW)
+    assert len(statuses.wanted) <= 40
+    assert "a" in {link.partner for link in statuses.wanted.values()}
+
+
+def test_only_answers_of_authorities_in_a_directory_reach_the_disk(
+    tmp_path: Path, authorities: tuple[AuthorityServer, AuthorityServer]
+) -> None:
+    """Of one that a partner made below its own nothing is kept there."""
+    issuer = authorities[1].issuer
+    authority, leaf = issuer.certificate, issuer.leaf("x")
+    responders = Responders(tmp_path / "revocation", lambda: NOW, Statuses(), [authority])
+    link = Link("b", leaf, authority, Rules(check=Check.OCSP))
+    for number in range(30):
+        responders._learned(link, said_of(f"{number:064x}"))
+    assert not [*tmp_path.glob("revocation/*")]
+    responders._learned(link, said_of(key_of(authority)))
+    assert [path.name for path in tmp_path.glob("revocation/*")] == [f"{key_of(authority)}-1.der"]
+
+
+async def test_no_label_of_a_metric_is_a_partners_word(siege_certs: Path, tmp_path: Path) -> None:
+    """Requests with ever other operations, ids, users and errors add no series beyond endpoint and code."""
+    rig = build(tmp_path, siege_certs)
+    await rig.engine.start()
+
+    async def shout(number: int) -> None:
+        for payload in (
+            f'<x{number} xmlns="urn:x{number}"/>'.encode(),
+            payloads.request("GetDocument", MessageId=f"no-{number}"),
+            payloads.request("GetPendingDocumentIds", OrganId=f"000.00.{number:02}.G99"),
+        ):
+            await rig.post(rig.signed(payload))
+        await rig.post(b"<" + str(number).encode())
+
+    await shout(0)
+    before = metrics.text().count(b"\n")
+    for number in range(1, 10):
+        await shout(number)
+    assert metrics.text().count(b"\n") == before
     await rig.engine.stop(grace=1)
     rig.store.close()

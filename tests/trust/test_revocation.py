@@ -168,7 +168,7 @@ async def test_a_reload_knows_what_was_known(authority, desk):
     await at.identify(certificate)
     authority.close()
     at.ring = Keyring.load(at.certs, {"agency": "trust/agency"}, {"agency": Demands(revocation=at.rules)})
-    at.responders.adopt(at.ring.statuses)
+    at.responders.adopt(at.ring.statuses, at.ring.authorities())
     assert await at.identify(certificate) == "agency"
 
 
