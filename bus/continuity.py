@@ -15,7 +15,7 @@ from bus import config, generation
 from bus.config import Loaded
 from bus.config.marks import Mark
 from bus.delivery import ROUTE_PREFIX
-from bus.errors import LANGUAGES, ConfigurationError, Fault, text
+from bus.errors import ConfigurationError, Fault
 from bus.site import Clock
 from bus.store import Held, Ledger, surveyed
 
@@ -57,8 +57,7 @@ def examine(loaded: Loaded, url: str) -> list[Fault]:
 
 
 def _fault(mark: Mark, key: str, values: Mapping[str, object], *, warning: bool = False) -> Fault:
-    said = {language: text(key, language, **values) for language in LANGUAGES}
-    return Fault(_FILE, mark.line, mark.column, said["en"], warning=warning, vi=said["vi"])
+    return Fault.of(_FILE, key, values, line=mark.line, column=mark.column, warning=warning)
 
 
 @dataclass(frozen=True, slots=True)

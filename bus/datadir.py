@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bus import durable, points, sitefiles
-from bus.errors import ConfigurationError, Deferred, Fault, text
+from bus.errors import ConfigurationError, Deferred, Fault
 
 DATABASE = Path("data") / "bus.db"
 MARKER = "data.restore"
@@ -43,7 +43,7 @@ def demand(root: Path, environment: Mapping[str, str]) -> None:
 
 
 def _refusal(file: str, key: str, **values: str) -> ConfigurationError:
-    return ConfigurationError([Fault(file, 1, 1, text(key, "en", **values), vi=text(key, "vi", **values))])
+    return ConfigurationError([Fault.of(file, key, values)])
 
 
 def note(root: Path) -> None:

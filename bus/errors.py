@@ -142,6 +142,11 @@ class Fault:
     warning: bool = False
     vi: str = ""
 
+    @classmethod
+    def of(cls, file: str, key: str, values: Mapping[str, object], *, line: int = 1, column: int = 1, warning: bool = False) -> "Fault":
+        """A fault in the catalogue's words, in both languages."""
+        return cls(file, line, column, text(key, "en", **values), warning=warning, vi=text(key, "vi", **values))
+
     def __str__(self) -> str:
         return self.said("en")
 

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from bus import certfiles, regular
 from bus.answers import incomplete, issued
 from bus.certfiles import Content
-from bus.errors import BusError, ConfigurationError, Fault, text
+from bus.errors import BusError, ConfigurationError, Fault
 from bus.methods import PrivateKey
 from bus.names import equal
 from bus.ocsp import MALFORMED
@@ -240,4 +240,4 @@ def _fault(path: Path, cause: Exception | str) -> Fault:
 
 
 def _named(path: Path, key: str, *, warning: bool, **values: object) -> Fault:
-    return Fault(str(path), 1, 1, text(key, "en", **values), warning=warning, vi=text(key, "vi", **values))
+    return Fault.of(str(path), key, values, warning=warning)

@@ -7,13 +7,14 @@ Of a large message look at the ``outline``: the whole ``tree`` takes several tim
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from lxml import etree
 
 from bus import mending
 from bus.errors import Rejected
 from bus.hollow import Hollow
+from bus.memo import remembered
 from bus.octets import SMALL, Body, digest, whole
 
 #: The partner that was authenticated at the door: a name from routes.yaml, never something the message claims.
@@ -55,7 +56,7 @@ KIND_OTHER = "other"
 #: Between the door, its route, the next route and the sending a message lies in the store, and each would parse the same octets again.
 #: Memory stays under about 32 times three times this.
 _SMALL = 192 << 10
-_remembered = lru_cache(maxsize=32)(mending.parse)
+_parsed = remembered(32, _SMALL)(mending.parse)
 
 
 #: Largest body that a door takes, octets: 100 MB and some room. Its base64 is what our own clients read at most.
@@ -80,8 +81,7 @@ class Message:
     @cached_property
     def tree(self) -> etree._Element:
         """The body's root element, by ``mending.parse``; read-only. Raises Rejected 5.6.x."""
-        body = whole(self.body)
-        return _remembered(body) if len(body) <= _SMALL else mending.parse(body)
+        return _parsed(whole(self.body))
 
     @cached_property
     def outline(self) -> etree._Element:

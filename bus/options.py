@@ -7,7 +7,7 @@ Raises ``ValueError`` with cause and cure, which ``config`` reports at the value
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Literal, Self
@@ -95,14 +95,19 @@ _LONGEST = 3650 * 86400.0
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 
 
+def _measured(value: str, form: re.Pattern[str], units: Mapping[str, float], kind: str, examples: str) -> float:
+    """A number with its unit. ValueError for what has not that form."""
+    found = form.fullmatch(value)
+    if found is None:
+        raise ValueError(f"{value!r} is not a {kind}; write a number and one of {', '.join(units)}, such as {examples}")
+    return float(found[1]) * units[found[2]]
+
+
 def duration(value: object) -> object:
     """``30s``, ``1h``, ``5d`` as a timedelta."""
     if not isinstance(value, str):
         return value
-    found = _DURATION.fullmatch(value)
-    if found is None:
-        raise ValueError(f"{value!r} is not a duration; write a number and one of ms, s, m, h, d, such as 30s, 1h or 5d")
-    seconds = float(found[1]) * _UNITS[found[2]]
+    seconds = _measured(value, _DURATION, _UNITS, "duration", "30s, 1h or 5d")
     if seconds > _LONGEST:
         raise ValueError(f"{value!r} is longer than ten years")
     return timedelta(seconds=seconds)
@@ -120,10 +125,7 @@ def size(value: object) -> object:
     """``500 MB``, ``10 GB`` or ``1 GiB`` as octets; a whole number is octets already."""
     if not isinstance(value, str):
         return value
-    found = _SIZE.fullmatch(value)
-    if found is None:
-        raise ValueError(f"{value!r} is not a size; write a number and one of {', '.join(_OCTETS)}, such as 500 MB or 10 GB")
-    octets = round(float(found[1]) * _OCTETS[found[2]])
+    octets = round(_measured(value, _SIZE, _OCTETS, "size", "500 MB or 10 GB"))
     if octets > _LARGEST:
         raise ValueError(f"{value!r} is more than a petabyte")
     return octets

@@ -12,10 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from bus import sitefiles
-from bus.errors import Deferred, Fault, text
+from bus.errors import Deferred, Fault
 
-#: How the files of keys end.
-_KEYS = (".key", ".p12", ".pfx", ".p11")
 _OTHERS = stat.S_IROTH | stat.S_IWOTH | stat.S_IRGRP | stat.S_IWGRP
 #: The text for the others of a kind.
 _MORE = {
@@ -109,7 +107,7 @@ def _strange(path: Path, root: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def _secret(path: Path, root: Path) -> bool:
-    if path == root / "site.env" or path.suffix in _KEYS:
+    if path == root / "site.env" or path.suffix in sitefiles.SECRETS:
         return True
     with contextlib.suppress(OSError):
         return path.is_relative_to(root / "certs") and sitefiles.holds_key(path)
@@ -117,5 +115,4 @@ def _secret(path: Path, root: Path) -> bool:
 
 
 def _warning(path: Path, root: Path, key: str, values: Mapping[str, object]) -> Fault:
-    name = path.relative_to(root).as_posix()
-    return Fault(name, 1, 1, text(key, "en", **values), warning=True, vi=text(key, "vi", **values))
+    return Fault.of(path.relative_to(root).as_posix(), key, values, warning=True)

@@ -18,6 +18,11 @@ def plain(text: str) -> str:
     return _without_acting(text, lambda character: character.encode("unicode_escape").decode())
 
 
+def plain_lines(text: str) -> str:
+    """The same of several lines, whose ends stay."""
+    return "\n".join(map(plain, text.split("\n")))
+
+
 def plain_json(text: str) -> str:
     r"""JSON ``text`` that means the same, with each acting character as ``\uXXXX``. It is one line, as JSON writers make it."""
     return _without_acting(text, _json_escape)

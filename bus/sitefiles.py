@@ -19,6 +19,8 @@ _FILES, _DIRECTORIES = frozenset({"routes.yaml", "site.env"}), frozenset({"schem
 #: How the names of files with private keys end; and the end of a PEM key's first line.
 _KEYS = frozenset({".key", ".p12", ".pfx"})
 _REFERENCE = ".p11"
+#: And of what is to be read by its owner only: keys, and where a token's key lies.
+SECRETS = _KEYS | {_REFERENCE}
 _PRIVATE_KEY = b"PRIVATE KEY-----"
 #: Octets of a file in which a key is looked for: with a long chain before it, it comes within these.
 _LOOKED_AT = 1 << 20
@@ -41,7 +43,7 @@ class Listing:
     @property
     def believed(self) -> tuple[str, ...]:
         """Of what is added, the certificates and lists: they vouch for somebody, or for us, from then on."""
-        return tuple(name for name in self.added if name.startswith("certs/") and PurePosixPath(name).suffix not in {*_KEYS, _REFERENCE})
+        return tuple(name for name in self.added if name.startswith("certs/") and PurePosixPath(name).suffix not in SECRETS)
 
 
 def chosen(site: Path, *, with_keys: bool) -> dict[str, Path]:

@@ -22,6 +22,7 @@ FLOORS: dict[str, int] = {
     "bus.lexical": 0,
     "bus.notify": 0,
     "bus.beginning": 0,
+    "bus.memo": 0,
     "bus.merkle": 0,
     "bus.folding": 0,
     "bus.durable": 0,

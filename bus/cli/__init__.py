@@ -16,7 +16,7 @@ import typer
 from bus import ownership
 from bus.cli import backups, messages, partners, proofs, refusals, screen, site, upkeep
 from bus.errors import BusError, ConfigurationError
-from bus.plain import plain
+from bus.plain import plain_lines
 
 app = typer.Typer(
     name="govbus",
@@ -68,7 +68,7 @@ def _log_traceback() -> str:
     reference = secrets.token_hex(6)
     directory = screen.site_of(sys.argv) / "data"
     path = directory / "errors.log" if directory.is_dir() else Path("govbus-errors.log")
-    told = "\n".join(map(plain, traceback.format_exc().split("\n")))
+    told = plain_lines(traceback.format_exc())
     try:
         with path.open("a", encoding="utf-8") as log:
             log.write(f"--- {reference} {datetime.now(UTC).isoformat()}\n{told}\n")

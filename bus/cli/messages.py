@@ -19,7 +19,7 @@ from bus.cli.opening import opened, signing
 from bus.cli.screen import JsonOption, SiteOption, aware, console, emit, fields, language, say, table
 from bus.delivery import ROUTE_PREFIX, State
 from bus.errors import Rejected, suggestion
-from bus.plain import plain
+from bus.plain import plain, plain_lines
 from bus.signature import xades
 from bus.store import Found, Hits, Store, Story
 from bus.store.tables import columns, is_held
@@ -217,7 +217,7 @@ def receipts(
 def put(xml: bytes) -> None:
     """Print a receipt: a file gets the very octets, which are signed; a terminal is not commanded by them."""
     text = xml.decode()
-    print("\n".join(map(plain, text.split("\n"))) if sys.stdout.isatty() else text)
+    print(plain_lines(text) if sys.stdout.isatty() else text)
 
 
 async def _time_stamped(found: Sequence[bytes], authority: Authority | None) -> list[bytes]:

@@ -12,7 +12,7 @@ from bus import config, continuity, daemon, lock, log, ownership, pki, scaffold
 from bus.cli.opening import surveyed
 from bus.cli.screen import JsonOption, SiteOption, console, emit, language, say, table
 from bus.config.components import Component
-from bus.errors import LANGUAGES, Fault, text
+from bus.errors import Fault
 from bus.listeners import CannotListen, OperatorsCannotListen
 from bus.operators import NoAddress
 
@@ -57,8 +57,7 @@ def _of_development(site: Path) -> list[Fault]:
     if not names:
         return []
     shown = ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")
-    said = {language: text("development-keys", language, names=shown) for language in LANGUAGES}
-    return [Fault("certs", 1, 1, said["en"], warning=True, vi=said["vi"])]
+    return [Fault.of("certs", "development-keys", {"names": shown}, warning=True)]
 
 
 def run(

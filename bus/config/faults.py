@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from bus.config.marks import Document, Path
-from bus.errors import Fault, suggestion
+from bus.errors import Fault, suggestion, text
 from bus.options import Surroundings
 
 M = TypeVar("M", bound=BaseModel)
@@ -54,6 +54,10 @@ class Faults:
             self._seen.add(path)
         mark = self._document.mark(path, key=key)
         self.found.append(Fault(self._document.file, mark.line, mark.column, text, warning=warning, vi=vi))
+
+    def warn(self, path: Path, key: str, /, **values: object) -> None:
+        """Note a warning in the catalogue's words at the value of ``path``."""
+        self.add(path, text(key, "en", **values), warning=True, vi=text(key, "vi", **values))
 
     def validated(self, model: type[M], data: Any, path: Path, context: Surroundings | None) -> M | None:
         """``data`` as ``model``, or None when faults were found."""

@@ -8,7 +8,7 @@ from bus.answers import issued
 from bus.config.blocks import PartnerBlock, SiteBlock, TimestampBlock
 from bus.config.marks import Path
 from bus.config.reading import Reading
-from bus.errors import LANGUAGES, ConfigurationError, Fault, suggestion, text
+from bus.errors import ConfigurationError, Fault, suggestion
 from bus.keys import KeyEntry, Keyring
 from bus.ocsp import SKEW
 from bus.organisations import CodeBook
@@ -106,8 +106,7 @@ def _timestamps(reading: Reading, block: TimestampBlock | None) -> Authority | N
     reading.elsewhere(ConfigurationError(faults))
     where = path if "trust" in reading.data["site"]["timestamps"] else path[:2]
     if trust.pinned or trust.crls:
-        said = {language: text("trust-timestamps-idle", language, place=block.trust) for language in LANGUAGES}
-        reading.faults.add(where, said["en"], warning=True, vi=said["vi"])
+        reading.faults.warn(where, "trust-timestamps-idle", place=block.trust)
     if all(fault.warning for fault in faults) and not trust.authorities:
         reading.faults.add(where, f"certs/{block.trust} holds no authority; put the root of the time-stamping authority there")
     return Authority(block.url, trust.authorities, block.every, block.limit, block.policy or "")
@@ -177,9 +176,8 @@ def _check_hosts(reading: Reading, partner: str, trust: Trust) -> None:
     if rules.check.kinds and rules.outside == Outside() and not any(rules.configured(kind) for kind in rules.check.kinds):
         certificates = (*trust.authorities, *trust.pinned)
         addresses = {urlsplit(one).hostname or "" for each in certificates for kind in rules.check.kinds for one in named_by(each, kind)}
-        values = {"check": rules.check, "hosts": ", ".join(sorted(addresses - {""})) or "ocsp.example"}
-        said = {language: text("revocation-hosts-missing", language, **values) for language in LANGUAGES}
-        reading.faults.add(("partners", partner, "revocation"), said["en"], warning=True, vi=said["vi"])
+        hosts = ", ".join(sorted(addresses - {""})) or "ocsp.example"
+        reading.faults.warn(("partners", partner, "revocation"), "revocation-hosts-missing", check=rules.check, hosts=hosts)
 
 
 def _check_lists(reading: Reading, partner: str, trust: Trust) -> None:
@@ -189,8 +187,7 @@ def _check_lists(reading: Reading, partner: str, trust: Trust) -> None:
     old = [crl for one in trust.authorities for crl in lists.run_out([crl for crl in trust.crls if issued(one, crl)], now)]
     warned = [("trust-list-future", crl, crl.last_update_utc) for crl in future]
     for key, crl, day in (*warned, *(("trust-list-ended", crl, crl.next_update_utc) for crl in old)):
-        values = {"issuer": name_text(crl.issuer), "day": f"{day:%Y-%m-%dT%H:%M:%SZ}"}
-        reading.faults.add(path, text(key, "en", **values), warning=True, vi=text(key, "vi", **values))
+        reading.faults.warn(path, key, issuer=name_text(crl.issuer), day=f"{day:%Y-%m-%dT%H:%M:%SZ}")
 
 
 def _place(reading: Reading, entry: KeyEntry, block: SiteBlock) -> Path | None:

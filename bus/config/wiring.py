@@ -11,7 +11,7 @@ from typing import Any
 from bus.config.faults import Faults
 from bus.config.marks import Path
 from bus.endpoint import Features
-from bus.errors import LANGUAGES, suggestion, text
+from bus.errors import suggestion
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +139,7 @@ def _check_relayed(route: Mapping[str, Any], outline: Outline, endpoints: Mappin
     """A hub relays what others wrote, which is refused unless the route says that it is right."""
     features = endpoints.get(outline.source)
     if features and features.relays and not {"authorize", "because"} & route.keys() and not authorizes(route):
-        said = {language: text("relay-unauthorised", language, endpoint=outline.source) for language in LANGUAGES}
-        faults.add((*outline.path, "from"), said["en"], warning=True, vi=said["vi"])
+        faults.warn((*outline.path, "from"), "relay-unauthorised", endpoint=outline.source)
 
 
 def _check_receipts(route: Outline, endpoints: Mapping[str, Features | None], faults: Faults) -> None:

@@ -9,13 +9,14 @@ Raises Rejected ``edxml-invalid``, with what is wrong and where.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from itertools import islice
 
 from lxml import etree
 
 from bus import lexical
 from bus.errors import Rejected
+from bus.memo import remembered
 
 #: The one namespace of the standard, bound by writers twice: as default and as ``edXML:``.
 NAMESPACE = "http://www.mic.gov.vn/TBT/QCVN_102_2016"
@@ -24,6 +25,9 @@ _QUALIFIED = f"{{{NAMESPACE}}}"
 MOST_FILES = 1_000
 #: Receivers of one document: ministries, provinces and their units come to some hundreds. A router is asked once for each.
 MOST_RECEIVERS = 500
+
+#: Characters of a name that is remembered: a sender may write names of megabytes.
+MOST_NAME = 256
 
 #: Spellings met in the field -> the standard's own (whose ``Bussiness`` is no slip of ours).
 SPELLINGS = {
@@ -39,18 +43,14 @@ SPELLINGS = {
 
 def local(element: etree._Element) -> str:
     """The element's standard name, or "" for one that is not of the standard's namespace."""
-    tag = element.tag
-    return _local(tag) if not isinstance(tag, str) or len(tag) <= MOST_NAME else _local.__wrapped__(tag)
-
-
-#: Characters of a name that is remembered: a sender may write names of megabytes.
-MOST_NAME = 256
+    # Comments and processing instructions have no name.
+    return _local(element.tag) if isinstance(element.tag, str) else ""
 
 
 # A message has some sixty elements in its header, of thirty names.
-@lru_cache(maxsize=512)
-def _local(tag: object) -> str:
-    return standard_name(tag.removeprefix(_QUALIFIED)) if isinstance(tag, str) and tag.startswith(_QUALIFIED) else ""
+@remembered(512, MOST_NAME)
+def _local(tag: str) -> str:
+    return standard_name(tag.removeprefix(_QUALIFIED)) if tag.startswith(_QUALIFIED) else ""
 
 
 def standard_name(name: str) -> str:

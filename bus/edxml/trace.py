@@ -12,13 +12,13 @@ A status carries no trace list and is returned as it is. Raises what ``parse`` a
 import re
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 
 from lxml import etree
 
 from bus.edxml.frame import MOST_NAME, NAMESPACE, child, children, frame, standard_name, text
 from bus.edxml.values import write_moment
 from bus.errors import Rejected
+from bus.memo import remembered
 from bus.mending import parse
 from bus.organisations import well_formed
 
@@ -92,17 +92,11 @@ def _tag(token: re.Match[bytes]) -> _Tag:
     return _Tag(written, name, token.start(), token.end(), token[3][-1:] == b"/")
 
 
+@remembered(512, MOST_NAME)
 def _names(qualified: bytes) -> tuple[str, str]:
-    """A tag's name as written, and its standard local name; longer ones than there are in any standard are not remembered."""
-    return (_remembered_names if len(qualified) <= MOST_NAME else _read_names)(qualified)
-
-
-def _read_names(qualified: bytes) -> tuple[str, str]:
+    """A tag's name as written, and its standard local name."""
     written = qualified.decode("utf-8", "replace")
     return written, standard_name(written.rpartition(":")[2])
-
-
-_remembered_names = lru_cache(maxsize=512)(_read_names)
 
 
 def _walk(body: bytes) -> _Walk | None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from cryptography import x509
 
 from bus import keyfiles
-from bus.errors import LANGUAGES, ConfigurationError, Fault, Rejected, text
+from bus.errors import ConfigurationError, Fault, Rejected
 from bus.organisations import well_formed
 from bus.revocation import Statuses
 from bus.trust import Demands, Trust, subject
@@ -127,8 +127,7 @@ def _misplaced(directory: Path) -> Iterator[tuple[Path, str]]:
 
 
 def _fault(path: Path, key: str) -> Fault:
-    said = {language: text(key, language, name=path.name) for language in LANGUAGES}
-    return Fault(str(path), 1, 1, said["en"], vi=said["vi"])
+    return Fault.of(str(path), key, {"name": path.name})
 
 
 def _lying(trust: Trust) -> tuple[x509.Certificate, ...]:

@@ -11,7 +11,6 @@ import binascii
 import hmac
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import pybase64
 from cryptography import x509
@@ -21,6 +20,7 @@ from lxml import etree
 
 from bus import lexical
 from bus.hollow import Hollow
+from bus.memo import remembered
 from bus.methods import BY_URI, LEAST_RSA_BITS, PublicKey, WrongKey
 from bus.octets import Body, digest
 from bus.signature.policy import SignaturePolicy
@@ -267,12 +267,9 @@ def _attributes(element: etree._Element, allowed: tuple[str, ...]) -> None:
             raise invalid(f"{etree.QName(element).localname} has an attribute {etree.QName(name).localname[:80]!r} that is not known here")
 
 
+@remembered(1024, _SMALL)
 def _public_key(certificate: bytes) -> PublicKey:
-    """The key in a certificate (DER), which may be a stranger's: only what is small is remembered."""
-    return (_remembered_key if len(certificate) <= _SMALL else _read_key)(certificate)
-
-
-def _read_key(certificate: bytes) -> PublicKey:
+    """The key in a certificate (DER), which may be a stranger's."""
     try:
         key = x509.load_der_x509_certificate(certificate).public_key()
     except (ValueError, UnsupportedAlgorithm):
@@ -282,6 +279,3 @@ def _read_key(certificate: bytes) -> PublicKey:
     if not isinstance(key, PublicKey):
         raise invalid("the certificate's key is of a kind that signs nothing here")
     return key
-
-
-_remembered_key = lru_cache(maxsize=1024)(_read_key)

@@ -134,14 +134,14 @@ def test_what_a_stranger_blows_up_is_read_and_not_remembered(authorities: tuple[
     """A certificate and a name of any length cost their own request, and no memory afterwards."""
     extension = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.99999.1"), bytes(20_000))
     large, small = (der(authorities[0].issuer.leaf(name, None, *more)) for name, more in (("large", [extension]), ("small", [])))
-    before = reading._remembered_key.cache_info().currsize
+    before = reading._public_key.cache_info().currsize
     for certificate in (large, small):
         assert reading._public_key(certificate) is not None
-    assert reading._remembered_key.cache_info().currsize == before + 1
-    before = trace._remembered_names.cache_info().currsize
+    assert reading._public_key.cache_info().currsize == before + 1
+    before = trace._names.cache_info().currsize
     assert trace._names(b"x:" + b"a" * 100_000)[1] == "a" * 100_000
     assert trace._names(b"x:minted-by-a-test")[1] == "minted-by-a-test"
-    assert trace._remembered_names.cache_info().currsize == before + 1
+    assert trace._names.cache_info().currsize == before + 1
 
 
 ORDERED = SOAP_ROUTES.replace(
